@@ -1,0 +1,75 @@
+"""The file name is the registry: a plug-in is a module in a known folder, or in someone else's package.
+
+Third parties add the same from their own distribution through an entry point of the registry's group.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from cxr_max.errors import UnknownNameError, UsageError
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All plug-ins of one kind.
+
+    Attributes:
+        kind: what one plug-in is called in messages, such as "method".
+        package: dotted name of the folder that holds our own.
+        group: entry point group for those of other packages.
+        attributes: names every plug-in module must define.
+    """
+
+    kind: str
+    package: str
+    group: str
+    attributes: tuple[str, ...] = ()
+
+    def own(self) -> tuple[str, ...]:
+        """Names of the modules in our own folder, sorted."""
+        path = importlib.import_module(self.package).__path__
+        return tuple(sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")))
+
+    def names(self) -> tuple[str, ...]:
+        """All names: our own first, then those of installed packages, each part sorted."""
+        own = self.own()
+        theirs = {e.name for e in importlib.metadata.entry_points(group=self.group)}
+        return own + tuple(sorted(theirs - set(own)))
+
+    def get(self, name: str) -> ModuleType:
+        """Import a plug-in by name, or by the path of a Python file.
+
+        Raises:
+            UnknownNameError: no such name; the known ones are listed.
+            UsageError: the module lacks a name its kind must define.
+        """
+        if name.endswith(".py"):
+            module = _from_file(Path(name))
+        elif name in self.own():
+            module = importlib.import_module(f"{self.package}.{name}")
+        else:
+            found = [e for e in importlib.metadata.entry_points(group=self.group) if e.name == name]
+            if not found:
+                raise UnknownNameError.of(self.kind, name, self.names())
+            module = found[0].load()
+        missing = [a for a in self.attributes if not hasattr(module, a)]
+        if missing:
+            raise UsageError(
+                f"{self.kind} {name!r} does not define {', '.join(missing)}; needed: {', '.join(self.attributes)}",
+                next="see CONTRIBUTING.md, 'One place to add'",
+            )
+        return module
+
+
+def _from_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"no Python file at {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,22 @@
+"""Every test runs offline, with a cache, a config and a home of its own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Read when huggingface_hub and datasets are first imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A private cache and config file for this test; nothing of the user's is read or written."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("CXR_MAX_CACHE", str(home / "cache"))
+    monkeypatch.setenv("CXR_MAX_CONFIG", str(home / "config" / "config.toml"))
+    for name in ("CXR_MAX_ROOTS", "CXR_MAX_RELEASE", "CXR_MAX_TREAT_AS_REAL", "CXR_MAX_NO_HOOK"):
+        monkeypatch.delenv(name, raising=False)
+    return home
