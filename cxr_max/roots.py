@@ -48,9 +48,7 @@ def parse_root(text: str) -> tuple[str, Path]:
     """
     name, equals, path = text.partition("=")
     if not equals or not path:
-        raise UsageError(
-            f"{text!r} is not NAME=PATH", next="cxr-max roots show lists the names"
-        )
+        raise UsageError(f"{text!r} is not NAME=PATH", next="cxr-max roots show lists the names")
     return known(name.strip()), Path(path.strip()).expanduser()
 
 
