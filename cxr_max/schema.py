@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from cxr_max import dtypes
+from cxr_max.dtypes import DType as DType
+from cxr_max.dtypes import ListOf as ListOf
+from cxr_max.dtypes import StructOf as StructOf
 from cxr_max.errors import UnknownNameError
 from cxr_max.optional import require
 
 DataClass = Literal["index", "derived", "source"]
-Scalar = Literal["str", "bool", "u8", "u16", "u32", "i32", "i64", "f32", "f64"]
 
 DATA_CLASSES: tuple[DataClass, ...] = ("index", "derived", "source")
 
@@ -47,6 +50,8 @@ SPLIT_ALIASES: dict[str, str] = {"validation": "validate", "val": "validate", "d
 STATUSES: tuple[str, ...] = ("present", "uncertain", "absent")
 SIDES: tuple[str, ...] = ("left", "right")
 UNITS: tuple[str, ...] = ("image", "study")
+LABELERS: tuple[str, ...] = ("chexpert", "negbio", "radiologist")
+REPORT_STATUSES: tuple[str, ...] = ("found", "no_usable_text", "missing", "unreadable")
 
 
 def canonical_split(name: str) -> str:
@@ -59,23 +64,6 @@ def canonical_split(name: str) -> str:
     if split not in SPLITS:
         raise UnknownNameError.of("split", name, (*SPLITS, *SPLIT_ALIASES))
     return split
-
-
-@dataclass(frozen=True)
-class ListOf:
-    """A list column; `item` is a scalar or a struct."""
-
-    item: "DType"
-
-
-@dataclass(frozen=True)
-class StructOf:
-    """A struct column, as (name, dtype) pairs in order."""
-
-    fields: tuple[tuple[str, "DType"], ...]
-
-
-DType = Scalar | ListOf | StructOf
 
 
 @dataclass(frozen=True)
@@ -138,52 +126,18 @@ class Table:
     def polars(self, columns: Sequence[str] | None = None) -> Any:
         """The table as `polars.Schema`, all columns or those named."""
         pl = require("polars")
-        return pl.Schema({n: _polars(self.column(n).dtype, pl) for n in columns or self.names})
+        return pl.Schema({n: dtypes.polars(self.column(n).dtype, pl) for n in columns or self.names})
 
     def arrow(self, columns: Sequence[str] | None = None) -> Any:
         """The table as `pyarrow.Schema`, without any metadata; nullability as declared."""
         pa = require("pyarrow")
         chosen = [self.column(n) for n in columns or self.names]
-        return pa.schema([pa.field(c.name, _arrow(c.dtype, pa), nullable=c.nullable) for c in chosen])
+        return pa.schema([pa.field(c.name, dtypes.arrow(c.dtype, pa), nullable=c.nullable) for c in chosen])
 
     def features(self, columns: Sequence[str] | None = None) -> Any:
         """The table as `datasets.Features`; a list of structs stays one (not a struct of lists)."""
         ds = require("datasets")
-        return ds.Features({n: _feature(self.column(n).dtype, ds) for n in columns or self.names})
-
-
-_POLARS: dict[str, str] = {
-    "str": "String", "bool": "Boolean", "u8": "UInt8", "u16": "UInt16", "u32": "UInt32",
-    "i32": "Int32", "i64": "Int64", "f32": "Float32", "f64": "Float64",
-}  # fmt: skip
-_ARROW: dict[str, str] = {
-    "str": "string", "bool": "bool_", "u8": "uint8", "u16": "uint16", "u32": "uint32",
-    "i32": "int32", "i64": "int64", "f32": "float32", "f64": "float64",
-}  # fmt: skip
-
-
-def _polars(dtype: DType, pl: Any) -> Any:
-    if isinstance(dtype, ListOf):
-        return pl.List(_polars(dtype.item, pl))
-    if isinstance(dtype, StructOf):
-        return pl.Struct({name: _polars(inner, pl) for name, inner in dtype.fields})
-    return getattr(pl, _POLARS[dtype])()
-
-
-def _arrow(dtype: DType, pa: Any) -> Any:
-    if isinstance(dtype, ListOf):
-        return pa.list_(_arrow(dtype.item, pa))
-    if isinstance(dtype, StructOf):
-        return pa.struct([(name, _arrow(inner, pa)) for name, inner in dtype.fields])
-    return getattr(pa, _ARROW[dtype])()
-
-
-def _feature(dtype: DType, ds: Any) -> Any:
-    if isinstance(dtype, ListOf):
-        return [_feature(dtype.item, ds)]
-    if isinstance(dtype, StructOf):
-        return {name: _feature(inner, ds) for name, inner in dtype.fields}
-    return ds.Value(_ARROW[dtype].rstrip("_"))
+        return ds.Features({n: dtypes.feature(self.column(n).dtype, ds) for n in columns or self.names})
 
 
 _INSTANCE = Column("instance_id", "str", "index", key=True, doc="opaque; for the published set the dicom_id")
@@ -196,6 +150,10 @@ _DISEASES = Column("diseases", ListOf("str"), "derived", doc="parsed from the pr
 _STRATEGY = Column("strategy", "str", "index", key=True, doc="name of the consensus strategy")
 _DECODING = StructOf((("temperature", "f32"), ("top_p", "f32"), ("max_tokens", "i32"), ("seed", "i64")))
 _REJECTED = ListOf(StructOf((("teacher", "str"), ("generation", "u8"), ("trajectory", "str"))))
+_LABELS = tuple(
+    Column(name, "i8", "source", nullable=True, doc="1 positive, 0 negated, -1 uncertain, null not mentioned")
+    for name in FINDINGS
+)
 _SPAN = (
     Column("start", "u32", "index", doc="character offset of the first character in the trajectory"),
     Column("end", "u32", "index", doc="character offset after the last character"),
@@ -311,6 +269,54 @@ TABLES: dict[str, Table] = {
             ),
             released=False,
             doc="where each trajectory was read; beside the tables, outside every content hash, never published",
+        ),
+        Table(
+            "references",
+            (
+                _INSTANCE,
+                _SUBJECT,
+                _STUDY,
+                Column("findings", "str", "source", nullable=True),
+                Column("impression", "str", "source", nullable=True),
+                Column("last_paragraph", "str", "source", nullable=True, doc="set where both others are missing"),
+                Column("comparison", "str", "source", nullable=True),
+                Column("text_to_label", "str", "source", nullable=True, doc="what the official labellers were given"),
+                Column("text_section", "str", "source", nullable=True, doc="where text_to_label stands in the report"),
+                Column("report_status", "str", "source", allowed=REPORT_STATUSES),
+            ),
+            released=False,
+            doc="one row per instance: the radiologist's report of its study, sectioned by the official rules",
+        ),
+        Table(
+            "images",
+            (
+                _INSTANCE,
+                Column("dicom_id", "str", "index", key=True),
+                Column("path", "str", "source", nullable=True, doc="absolute; null when the image is not there"),
+                Column("kind", "str", "source", nullable=True, allowed=("jpg", "dicom")),
+            ),
+            released=False,
+            doc="one row per image of an instance, in the instance's order",
+        ),
+        Table(
+            "labels",
+            (
+                Column("study_id", "i32", "index", key=True),
+                Column("labeler", "str", "index", key=True, allowed=LABELERS),
+                *_LABELS,
+            ),
+            released=False,
+            doc="one row per study and labeler",
+        ),
+        Table(
+            "overlap",
+            (
+                _INSTANCE,
+                _SUBJECT,
+                Column("evaluation_sets", ListOf("str"), "source", doc="sets that hold the patient; empty for none"),
+            ),
+            released=False,
+            doc="one row per instance: the evaluation sets its patient occurs in",
         ),
     )
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 LAYERS = (
     (
         "errors",
+        "dtypes",
         "schema",
         "teachers",
         "prompts",
