@@ -38,7 +38,7 @@ def loss(group: GroupLogps, hyper: Hyper) -> LossOutput:
         DataError: no group has a negative.
     """
     valid_BN = valid_negatives(group)
-    logp_BK = per_token(wide(group.policy_BK), group)
+    logp_BK = per_token(wide(group.policy_BK).masked_fill(~group.mask_BK, 0.0), group)
     margin_BN = hyper.beta * (logp_BK[:, :1] - logp_BK[:, 1:]) - hyper.gamma
     mean, keep_B = pair_loss(functional.softplus(-margin_BN), valid_BN)
     metrics = reward_metrics(group, valid_BN, keep_B, hyper.beta)
