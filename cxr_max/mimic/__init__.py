@@ -8,13 +8,19 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "open_root": "layout",
+    "MimicRoot": "layout",
+    "parse_report": "sections",
+    "read_report": "sections",
+    "references": "reports",
+    "view": "reports",
     "read_image": "images",
     "decode_image": "images",
     "equalize_hist": "images",
     "to_uint8": "images",
     "resize": "images",
 }
-_MODULES = ("images",)
+_MODULES = ("images", "layout", "reports", "sections", "tables")
 
 __all__ = [*_HOME, *_MODULES]
 
