@@ -11,9 +11,12 @@ _HOME = {
     "GroupLogps": "cxr_max.align.types",
     "LossOutput": "cxr_max.align.types",
     "PreferenceGroup": "cxr_max.align.types",
+    "RenderedGroup": "cxr_max.align.types",
     "group_loss": "cxr_max.align.losses",
+    "naive_logps": "cxr_max.align.logprobs",
+    "packed_logps": "cxr_max.align.logprobs",
 }
-_MODULES = ("losses", "methods", "types")
+_MODULES = ("attention", "features", "logprobs", "losses", "methods", "pack", "types")
 
 __all__ = [*_HOME, *_MODULES]
 

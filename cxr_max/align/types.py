@@ -4,6 +4,8 @@ A tensor's name ends in its dimensions, one capital letter each:
 
     B  preference groups in a batch
     K  completions of a group, 1 + N: column 0 is the positive, columns 1..N the negatives
+    L  rows of a packed batch; each holds one group or several
+    M  scored tokens of a packed batch, in any order
     T  tokens of one completion, end-of-text token included, padded on the right
     P  tokens of a group's prefix: chat template, image placeholders, prompt
     S  tokens of a packed sequence: one prefix and all completions after it
@@ -67,6 +69,46 @@ class PreferenceGroup:
     def n_negatives(self) -> int:
         """N, the number of negatives."""
         return len(self.completions) - 1
+
+
+@dataclass(frozen=True)
+class RenderedGroup:
+    """A group as token ids and pixels, ready to be packed.
+
+    Attributes:
+        instance_id: the instance this is about.
+        prefix_ids_P: chat template, one placeholder per image token, question, and the opening of the answer's turn.
+        completion_ids: one [T] tensor of int64 per column, end-of-text token included unless it was cut off.
+        scored: one [T] tensor of bool per column; True where the token's log-probability counts.
+        sources: who wrote each column.
+        weights: w_u of the negatives, or None.
+        steps: one [T] tensor of int64 per column, the reasoning step of each token or -1; or None.
+        pixels: what the image processor made of the image (`pixel_values`, `image_grid_thw` and their like); empty
+            for a group of text alone.
+        image_key: hash of `pixels`, hence of the image and every processor setting; empty for text.
+        n_truncated: completions that were cut.
+    """
+
+    instance_id: str
+    prefix_ids_P: Tensor
+    completion_ids: tuple[Tensor, ...]
+    scored: tuple[Tensor, ...]
+    sources: tuple[str, ...]
+    weights: tuple[float, ...] | None = None
+    steps: tuple[Tensor, ...] | None = None
+    pixels: Mapping[str, Tensor] = field(default_factory=dict)
+    image_key: str = ""
+    n_truncated: int = 0
+
+    def __post_init__(self) -> None:
+        n = len(self.completion_ids)
+        if not n or not len(self.prefix_ids_P):
+            raise DataError("a rendered group needs a prefix and at least one completion")
+        if len(self.scored) != n or len(self.sources) != n:
+            raise DataError(f"{n} completions came with {len(self.scored)} score masks and {len(self.sources)} sources")
+        for ids, scored in zip(self.completion_ids, self.scored, strict=True):
+            if not len(ids) or len(ids) != len(scored):
+                raise DataError(f"a completion of {len(ids)} tokens came with {len(scored)} score marks")
 
 
 @dataclass(frozen=True)
