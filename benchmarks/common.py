@@ -1,0 +1,88 @@
+"""What every benchmark shares: timing, the machine, and the result file with commit and versions."""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> dict[str, float]:
+    """Wall and processor seconds of a call: the median of some repeats, children's time included."""
+    rows = []
+    for _ in range(repeats):
+        cpu, wall = _cpu(), time.perf_counter()
+        work()
+        rows.append((time.perf_counter() - wall, _cpu() - cpu))
+    return {
+        n: round(statistics.median(c), 4) for n, c in zip(("wall_s", "cpu_s"), zip(*rows, strict=True), strict=True)
+    }
+
+
+def _cpu() -> float:
+    t = os.times()
+    return t.user + t.system + t.children_user + t.children_system
+
+
+def peak_mib() -> float:
+    """The largest resident set this process or a finished child has had so far, MiB."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return round(max(resource.getrusage(k).ru_maxrss for k in kinds) / 1024, 1)
+
+
+def machine() -> dict[str, Any]:
+    """Cores, memory and Python of this machine; no names or addresses."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[str] = ()) -> None:
+    """Print the figures; at full size also write `benchmarks/results/<name>.json`.
+
+    Args:
+        name: name of the benchmark.
+        figures: what was measured, with units in the keys.
+        tiny: at tiny size nothing is written: those figures mean nothing.
+        packages: distributions whose versions matter beside our own.
+    """
+    result = {
+        "benchmark": name,
+        "command": f"python -m benchmarks.{name}",
+        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "modified": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": {p: importlib.metadata.version(p) for p in ("cxr-max", *packages)},
+        "figures": figures,
+    }
+    print(json.dumps(result if not tiny else {"benchmark": name, "tiny": True, "figures": figures}, indent=2))
+    if not tiny:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _git(*args: str) -> str:
+    done = subprocess.run(["git", *args], cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def run(main: Callable[[bool], None], doc: str | None) -> None:
+    """Command line of one benchmark: `[--tiny]`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="smallest size: shows that it runs")
+    main(parser.parse_args().tiny)

@@ -1,0 +1,79 @@
+"""Metrics, one file each: per-sample sufficient statistics, and a pure function from their weighted sums to scores.
+
+A metric module defines
+
+    NAME, VERSION   what stands in a signature
+    statistics(*, predictions, references, **options) -> float64 array [S, K], one row a sample
+    aggregate(stats_SK, weights_DS) -> {score name: float64 array [D]}
+
+`aggregate` takes D weightings of the S samples at once, so that a bootstrap or a paired randomisation test needs no
+re-scoring: a draw is a row of counts.
+
+Use them as `metrics.bleu(predictions=..., references=..., profile="clean")`; keyword-only everywhere.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cxr_max.plugins import Registry
+
+REGISTRY = Registry("metric", __name__, "cxr_max.metrics", ("NAME", "VERSION", "statistics", "aggregate"))
+
+
+class Metric:
+    """A metric module as a function of predictions and references."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.__doc__ = module.__doc__
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        return str(self.module.NAME)
+
+    @property
+    def version(self) -> str:
+        """The metric's version: changes whenever a score may change."""
+        return str(self.module.VERSION)
+
+    def statistics(self, *, predictions: Sequence[Any], references: Sequence[Any], **options: Any) -> Any:
+        """Per-sample sufficient statistics, float64 [S, K]."""
+        return self.module.statistics(predictions=predictions, references=references, **options)
+
+    def aggregate(self, stats_SK: Any, weights_DS: Any = None) -> dict[str, Any]:
+        """Scores of D weightings of the samples, each float64 [D]; without weights the plain score, D = 1."""
+        weights = np.ones((1, len(stats_SK))) if weights_DS is None else np.asarray(weights_DS, dtype=np.float64)
+        return dict(self.module.aggregate(np.asarray(stats_SK, dtype=np.float64), weights))
+
+    def __call__(self, *, predictions: Sequence[Any], references: Sequence[Any], **options: Any) -> dict[str, float]:
+        """The metric's scores as plain floats."""
+        stats = self.statistics(predictions=predictions, references=references, **options)
+        return {name: float(values[0]) for name, values in self.aggregate(stats).items()}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all metrics, ours and those of installed packages."""
+    return REGISTRY.names()
+
+
+def get(name: str) -> Metric:
+    """A metric by name.
+
+    Raises:
+        UnknownNameError: no such metric; the known ones are listed.
+    """
+    metric = Metric(REGISTRY.get(name))
+    if name in REGISTRY.own():
+        # Importing a module sets it as an attribute of this package; the callable takes its place.
+        setattr(sys.modules[__name__], name, metric)
+    return metric
+
+
+def __getattr__(name: str) -> Metric:
+    if name.startswith("_") or name not in names():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return get(name)
