@@ -30,8 +30,8 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> dict[str, float]:
 
 
 def _cpu() -> float:
-    t = os.times()
-    return t.user + t.system + t.children_user + t.children_system
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, kinds))
 
 
 def peak_mib() -> float:
