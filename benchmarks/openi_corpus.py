@@ -1,4 +1,4 @@
-"""The Open-I reports as a registry package ships them, their human MeSH codes, and the split into an open and a locked half.
+"""The Open-I reports as a registry package ships them, their human MeSH codes, and their split into two halves.
 
 The texts are read in place from the installed `torchxrayvision` distribution (CC BY-NC-ND 4.0) and never copied. The
 locked half is for final scores only: nobody reads its texts while rules are written.

@@ -1,0 +1,176 @@
+"""The lexicon file, read once and compiled into word tries."""
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cxr_max.findings.model import Concept
+
+FILE = Path(__file__).with_name("lexicon.toml")
+SOURCES = ("chexpert", "openi", "project")
+
+_PART = re.compile(r"\(([^)]*)\)(\?)?|(\S+)")
+_KEEP = frozenset({"this", "thus", "does", "always", "less", "across", "yours", "news", "pus"})
+
+Trie = dict[str, Any]
+"""word -> subtrie; the key "" holds the roles of the phrase that ends here."""
+
+
+class Role(NamedTuple):
+    """What a phrase does: its kind (finding, subject, state, neg, ...) and whatever goes with it."""
+
+    kind: str
+    value: Any
+
+
+class State(NamedTuple):
+    """A state word: the subjects it makes a finding with, the concept, and its status unless a cue changes it."""
+
+    subjects: frozenset[str]
+    concept: str
+    status: str
+
+
+class Lexicon(NamedTuple):
+    """The compiled lexicon.
+
+    Attributes:
+        version: of the file.
+        concepts: by id.
+        main: findings, subjects, states, cues, sides and zones.
+        generic: cues of definitions, advice, disclaimers, and of sentences about this image.
+        forms: surface word -> the form the tries hold (plurals to singular).
+        hot: first words of phrases that name a finding or a subject.
+        normal: subject -> concepts that a normal state denies.
+        unsided: concepts that take no side.
+    """
+
+    version: str
+    concepts: Mapping[str, Concept]
+    main: Trie
+    generic: Trie
+    forms: Mapping[str, str]
+    hot: frozenset[str]
+    normal: Mapping[str, tuple[str, ...]]
+    unsided: frozenset[str]
+
+
+GENERIC_KINDS = ("generic", "advice", "disclaimer", "image")
+
+
+@cache
+def raw() -> Mapping[str, Any]:
+    """The lexicon file as it stands."""
+    return tomllib.loads(FILE.read_text(encoding="utf-8"))
+
+
+@cache
+def concepts() -> Mapping[str, Concept]:
+    """All concepts by id, in the file's order."""
+    found = {}
+    for name, entry in raw()["concept"].items():
+        sources = tuple(s for s in SOURCES if s in entry)
+        found[name] = Concept(
+            id=name,
+            label=entry.get("label"),
+            parent=entry.get("parent"),
+            doc=entry["doc"],
+            blocks=entry.get("blocks", True),
+            phrases=tuple(p for s in sources for p in entry[s]),
+            sources=sources,
+        )
+    return found
+
+
+@cache
+def load() -> Lexicon:
+    """Read and compile the lexicon; the result is shared and not to be changed."""
+    data = raw()
+    main = list(_main_phrases(data))
+    generic = [(p, Role(k, p)) for k in GENERIC_KINDS for p in data["cues"][k]]
+    words = {w for text, _ in (*main, *generic) for words in expand(text) for w in words}
+    forms = _forms(words)
+    hot_kinds = {"finding", "subject"}
+    return Lexicon(
+        version=data["version"],
+        concepts=concepts(),
+        main=_trie(main, forms),
+        generic=_trie(generic, forms),
+        forms=forms,
+        hot=frozenset(forms[p[0]] for text, role in main if role.kind in hot_kinds for p in expand(text)),
+        normal={name: tuple(entry["normal"]) for name, entry in data["subject"].items()},
+        unsided=frozenset(data["sides"]["none"]),
+    )
+
+
+def _main_phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Role]]:
+    for concept in concepts().values():
+        yield from ((p, Role("finding", concept.id)) for p in concept.phrases)
+    for name, entry in data["subject"].items():
+        yield from ((p, Role("subject", name)) for p in entry["words"])
+    for entry in data["state"]:
+        state = State(frozenset(entry["subject"]), entry["concept"], entry.get("status", "present"))
+        yield from ((p, Role("state", state)) for p in entry["words"])
+    for kind, phrases in data["cues"].items():
+        if kind not in GENERIC_KINDS:
+            yield from ((p, Role(kind, p)) for p in phrases)
+    for side in ("left", "right", "both"):
+        named = ("left", "right") if side == "both" else (side,)
+        yield from ((p, Role("side", named)) for p in data["sides"][side])
+    for zone, phrases in data["zones"].items():
+        yield from ((p, Role("zone", zone)) for p in phrases)
+
+
+def expand(phrase: str) -> Iterator[tuple[str, ...]]:
+    """All word sequences a phrase stands for: "(a|b)? c" gives "a c", "b c" and "c"; "cs?" gives "cs" and "c"."""
+    options: list[list[tuple[str, ...]]] = []
+    for group, optional, word in _PART.findall(phrase):
+        if word:
+            options.append([(word[:-1],), (word[:-2],)] if word.endswith("?") else [(word,)])
+        else:
+            options.append([tuple(o.split()) for o in group.split("|")] + ([()] if optional else []))
+    for choice in itertools.product(*options):
+        words = tuple(itertools.chain.from_iterable(choice))
+        if words:
+            yield words
+
+
+def _forms(words: Iterable[str]) -> dict[str, str]:
+    """Surface form -> canonical form: a plural whose singular the lexicon knows maps to it."""
+    known = set(words)
+
+    def singular(word: str) -> str:
+        if len(word) < 4 or word in _KEEP or not word.endswith("s"):
+            return word
+        for cut, add in (("ies", "y"), ("es", ""), ("es", "is"), ("s", "")):
+            if word.endswith(cut) and word[: -len(cut)] + add in known:
+                return word[: -len(cut)] + add
+        return word
+
+    forms = {}
+    for word in known:
+        base = singular(word)
+        forms[word] = base
+        plural = base[:-1] + "ies" if base.endswith("y") else base + ("es" if base.endswith(("s", "x")) else "s")
+        if len(plural) >= 4 and plural not in known and plural not in _KEEP:
+            forms[plural] = base
+        if base.endswith("is") and base[:-2] + "es" not in known:
+            forms[base[:-2] + "es"] = base
+    return forms
+
+
+def _trie(phrases: Iterable[tuple[str, Role]], forms: Mapping[str, str]) -> Trie:
+    root: Trie = {}
+    for text, role in phrases:
+        for words in expand(text):
+            node = root
+            for word in words:
+                node = node.setdefault(forms[word], {})
+            roles = node.setdefault("", [])
+            if role not in roles:
+                roles.append(role)
+    return root

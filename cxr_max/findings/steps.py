@@ -1,0 +1,149 @@
+"""Cut a text into sentences and steps, with offsets, sections and Markdown taken care of."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cxr_max.findings.model import Step
+from cxr_max.findings.words import is_generic, tokens
+
+_LINE = re.compile(r"[^\r\n\x0b\x0c\x85\u2028\u2029]+")
+_BULLET = re.compile(r"\s*(?:(?:[-*+•‣◦·–—]|\(?\d{1,3}[.)]|\(?[a-zA-Z][)])(?=\s)\s*|>+\s*)+")
+_RULE = re.compile(r"[-*_=~|:\s]+")
+_HASHES = re.compile(r"\s{0,3}#{1,6}(?=\s|\*)\s*")
+_INLINE = re.compile(
+    r"\s*(?:\*\*|__)\s*([^*_]{1,80}?)\s*:?\s*(?:\*\*|__)\s*(:|[-–—](?=\s))?\s*"
+    r"|\s*([A-Za-z][A-Za-z /&(),'-]{1,60}):(?=\s|\*|$)\s*"
+)
+_ITEM = re.compile(r"(?:(?<=[.!?;:])|(?<=^))\s*\(?\d{1,2}[.)](?=\s*[A-Za-z])\s*")
+_STOP = re.compile(r"[.!?]+[\"')\]*_]*(?=\s|$)|(?<=[a-z)])\.(?=[A-Z][a-z])|[.!?]{2,}")
+_SHORT = re.compile(
+    r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|eg|ie|cf|approx|fig|no|st|etc|resp|incl|a\.m|p\.m)|\b[A-Z])$", re.IGNORECASE
+)
+_MARKUP = re.compile(r"[*_`#]+")
+_WORD = re.compile(r"\w")
+MIN_WORDS = 3
+"""A sentence of fewer words is joined to the step before it in the same section."""
+MAX_SENTENCE = 2000
+"""Characters after which a sentence is cut at the next white space, so that no input takes more than linear time."""
+
+
+class Sentence(NamedTuple):
+    """One sentence or list item.
+
+    Attributes:
+        start, end: characters in the source.
+        section: nearest heading above or in front of it.
+        lead: the heading stands on the same line and this is the first sentence after it.
+        generic: nothing about this image.
+        words: lower-case canonical words and punctuation.
+        spans: start and end of each word in the source.
+    """
+
+    start: int
+    end: int
+    section: str | None
+    lead: bool
+    generic: bool
+    words: list[str]
+    spans: list[tuple[int, int]]
+
+
+def sentences(text: str) -> Iterator[Sentence]:
+    """The sentences of a text in order; headings are context and yield none."""
+    section: str | None = None
+    for line in _LINE.finditer(text):
+        start, end = line.span()
+        if _RULE.fullmatch(text, start, end):
+            continue
+        head = _HASHES.match(text, start, end)
+        if head:
+            section = _clean(text[head.end() : end]) or section
+            continue
+        bullet = _BULLET.match(text, start, end)
+        body = bullet.end() if bullet else start
+        lead = False
+        inline = _INLINE.match(text, body, end)
+        if inline and _is_heading(inline, text, end):
+            section, lead, body = _clean(inline.group(1) or inline.group(3)), True, inline.end()
+        for a, b in _cut(text, body, end):
+            words, spans = tokens(text, a, b)
+            if words:
+                yield Sentence(a, b, section, lead, is_generic(words), words, spans)
+                lead = False
+
+
+def _is_heading(found: re.Match[str], text: str, end: int) -> bool:
+    """A bold lead-in with a colon or alone on its line, or a few plain words before a colon."""
+    if found.group(1) is not None:
+        colon = found.group(2) is not None or text[found.start() : found.end()].rstrip(" *_").endswith(":")
+        return colon or found.end() == end
+    return len(found.group(3).split()) <= 6
+
+
+def _clean(heading: str) -> str:
+    return _BULLET.sub("", _MARKUP.sub("", heading), count=1).strip(" :\t")
+
+
+def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Spans of the sentences of one line, without their white space and list numbers."""
+    at = start
+    while at < end:
+        item = _ITEM.match(text, at, end)
+        if item:
+            at = item.end()
+        stop = _next_stop(text, at, end)
+        a, b = at, stop
+        while a < b and not _WORD.match(text[a]):
+            a += 1
+        while b > a and text[b - 1].isspace():
+            b -= 1
+        if a < b:
+            yield a, b
+        at = stop
+
+
+def _next_stop(text: str, at: int, end: int) -> int:
+    limit = min(end, at + MAX_SENTENCE)
+    position = at
+    while True:
+        found = _STOP.search(text, position, limit)
+        if found is None:
+            if limit == end:
+                return end
+            space = text.find(" ", limit, end)
+            return end if space < 0 else min(space, limit + MAX_SENTENCE)
+        before = text[max(at, found.start() - 8) : found.start()]
+        number = before.strip().isdigit() and found.start() - at <= 3
+        if not number and not (text[found.start()] == "." and _SHORT.search(before) and found.end() < end):
+            return found.end()
+        position = found.end()
+
+
+def segment(text: str) -> tuple[Step, ...]:
+    """The reasoning steps of a text (metrics section 4.1).
+
+    Headings become the `section` of what follows; list items and sentences become steps; a fragment of fewer than
+    three words joins the step before it. Steps are in order, do not overlap, and `text[start:end] == step.text`.
+    """
+    return group(text, list(sentences(text)))
+
+
+def group(text: str, parts: list[Sentence]) -> tuple[Step, ...]:
+    """Steps out of sentences."""
+    found: list[list[Sentence]] = []
+    for part in parts:
+        short = sum(w.isalnum() for w in part.words) < MIN_WORDS
+        near = found and found[-1][-1].section == part.section and not part.lead
+        if short and near and not found[-1][-1].generic and not part.generic:
+            found[-1].append(part)
+        else:
+            found.append([part])
+    steps = []
+    for parts_of in found:
+        start, end = parts_of[0].start, parts_of[-1].end
+        steps.append(Step(text[start:end], parts_of[0].section, start, end, all(p.generic for p in parts_of)))
+    return tuple(steps)
+
+
+__all__ = ["Sentence", "group", "segment", "sentences"]
