@@ -8,6 +8,10 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "join": "joined",
+    "Joined": "joined",
+    "Options": "match",
+    "Coverage": "coverage",
     "open_root": "layout",
     "MimicRoot": "layout",
     "parse_report": "sections",
@@ -20,7 +24,19 @@ _HOME = {
     "to_uint8": "images",
     "resize": "images",
 }
-_MODULES = ("images", "layout", "reports", "sections", "tables")
+_MODULES = (
+    "coverage",
+    "images",
+    "layout",
+    "locate",
+    "match",
+    "overlap",
+    "reports",
+    "sections",
+    "store",
+    "sums",
+    "tables",
+)
 
 __all__ = [*_HOME, *_MODULES]
 
