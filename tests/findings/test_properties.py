@@ -29,14 +29,12 @@ OPTIONS = st.fixed_dictionaries(
         "hierarchy": st.booleans(),
     }
 )
-WORDS = (
-    """
-no not without left right both bilateral effusion pleural pneumothorax opacity opacities lung lungs heart enlarged normal
-clear is are may represent or and but , . ; : ( ) - ** # 1. 2) mild small the there in of with cannot exclude possible
-history atelectasis/consolidation 1.5 cm XXXX ___ base apex nodule calcified tube
-""".split()
-    + ["\n", "\n\n- "]
+SPOKEN = (
+    "not without left right both bilateral effusion pleural pneumothorax opacity opacities lung lungs heart enlarged",
+    "no normal clear is are may represent or and but , . ; : ( ) - ** # 1. 2) mild small the there in of with cannot",
+    "exclude possible history atelectasis/consolidation 1.5 cm XXXX ___ base apex nodule calcified tube",
 )
+WORDS = [*(word for line in SPOKEN for word in line.split()), "\n", "\n\n- "]
 TEXTS = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join))
 
 
