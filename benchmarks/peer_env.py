@@ -51,9 +51,9 @@ def make(name: str) -> Path:
         return found
     venv.EnvBuilder(with_pip=True, clear=True).create(folder(name))
     python = folder(name) / "bin" / "python"
-    torch = next(line for line in requirements(name).read_text().splitlines() if line.startswith("torch=="))
+    torch = [line for line in requirements(name).read_text().splitlines() if line.startswith("torch==")]
     # Torch first: nothing that follows may then replace a CPU build by another one.
-    for what in ([torch], ["--requirement", str(requirements(name))]):
+    for what in ([torch] if torch else []) + [["--requirement", str(requirements(name))]]:
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *what], check=True)
     (folder(name) / "made-from").write_text(_digest(name))
     return python

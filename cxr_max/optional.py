@@ -30,9 +30,13 @@ class Needed(NamedTuple):
 
 @cache
 def requirements() -> tuple[Needed, ...]:
-    """All requirements of this distribution, core first, as its own metadata state them."""
+    """All requirements of this distribution, core first, as its metadata state them; none in a bare source tree."""
     rows = []
-    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        lines = []
+    for line in lines:
         requirement = Requirement(line)
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", str(requirement.marker or ""))
         # "all" repeats the other extras.
