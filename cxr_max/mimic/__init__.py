@@ -18,6 +18,7 @@ _HOME = {
     "read_report": "sections",
     "references": "reports",
     "view": "reports",
+    "Radiograph": "features",
     "read_image": "images",
     "decode_image": "images",
     "equalize_hist": "images",
@@ -25,18 +26,9 @@ _HOME = {
     "resize": "images",
 }
 _MODULES = (
-    "coverage",
-    "images",
-    "layout",
-    "locate",
-    "match",
-    "overlap",
-    "reports",
-    "sections",
-    "store",
-    "sums",
-    "tables",
-)
+    "coverage", "features", "forms", "images", "joined", "layout", "locate", "match", "overlap", "reports", "sections",
+    "store", "sums", "tables", "torch_dataset",
+)  # fmt: skip
 
 __all__ = [*_HOME, *_MODULES]
 

@@ -68,33 +68,12 @@ def agreement(rows: pl.DataFrame) -> pl.Series:
     Returns:
         One class per row; null where `label_status` is neither present nor all_empty.
     """
-    names = {name.lower(): bit for name, bit in _BITS.items()}
-    prompted = (
-        rows.select(pl.int_range(pl.len()).alias("row"), pl.col("diseases"))
-        .explode("diseases")
-        .drop_nulls("diseases")
-        .with_columns(
-            pl.col("diseases")
-            .str.strip_chars()
-            .str.to_lowercase()
-            .replace_strict(names, default=_UNKNOWN, return_dtype=pl.Int32)
-            .alias("bit")
-        )
-        .unique(["row", "bit"])
-        .group_by("row")
-        .agg(pl.col("bit").sum().alias("D"))
-    )
-    d_mask = (
-        rows.select(pl.int_range(pl.len()).alias("row"))
-        .join(prompted, on="row", how="left", maintain_order="left")
-        .select(pl.col("D").fill_null(0))
-    )
 
     def mask(value: int) -> pl.Expr:
         return pl.sum_horizontal((pl.col(f) == value).fill_null(False).cast(pl.Int32) * bit for f, bit in _BITS.items())
 
     masks = rows.select("label_status", mask(1).alias("P"), mask(0).alias("N"), mask(-1).alias("U")).with_columns(
-        d_mask["D"]
+        _prompted(rows)
     )
     d, p, none = pl.col("D"), pl.col("P"), _BITS["No Finding"]
     return masks.select(
@@ -117,6 +96,32 @@ def agreement(rows: pl.DataFrame) -> pl.Series:
         .otherwise(pl.lit("conflicting"))
         .alias("agreement")
     )["agreement"]
+
+
+def _prompted(rows: pl.DataFrame) -> pl.Series:
+    """Bit mask of the prompted diagnoses of each row."""
+    names = {name.lower(): bit for name, bit in _BITS.items()}
+    prompted = (
+        rows.select(pl.int_range(pl.len()).alias("row"), pl.col("diseases"))
+        .explode("diseases")
+        .drop_nulls("diseases")
+        .with_columns(
+            pl.col("diseases")
+            .str.strip_chars()
+            .str.to_lowercase()
+            .replace_strict(names, default=_UNKNOWN, return_dtype=pl.Int32)
+            .alias("bit")
+        )
+        .unique(["row", "bit"])
+        .group_by("row")
+        .agg(pl.col("bit").sum().alias("D"))
+    )
+    masks = (
+        rows.select(pl.int_range(pl.len()).alias("row"))
+        .join(prompted, on="row", how="left", maintain_order="left")
+        .select(pl.col("D").fill_null(0))
+    )
+    return masks["D"]
 
 
 @dataclass(frozen=True)

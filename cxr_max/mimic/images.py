@@ -121,7 +121,10 @@ def decode_image(path: Path | str, *, equalize: bool = True, max_pixels: int = M
         with path.open("rb") as file:
             head = file.read(132)
     except OSError as e:
-        raise MissingFileError(f"cannot open the image {path.name!r}: {type(e).__name__}") from e
+        raise MissingFileError(
+            f"an image cannot be opened: {type(e).__name__}",
+            next="join again with refresh, which looks for all images anew",
+        ) from None
     if head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
         return Decoded(_dicom(path, equalize, max_pixels), "dicom:equalized" if equalize else "dicom:rescaled")
     return Decoded(_picture(path, max_pixels), "jpg")

@@ -1,13 +1,14 @@
 """Join a release to the user's own copy of MIMIC-CXR: rows, and an account of everything that did not match."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from cxr_max import mimic
 from cxr_max.errors import UnknownNameError
 from cxr_max.mimic import coverage, match, reports, store, tables
 from cxr_max.mimic.coverage import Coverage
@@ -88,6 +89,32 @@ class Joined:
             return self._keep("labels", self._labels).lazy()
         rows: pl.LazyFrame = self.release.scan(name)
         return rows
+
+    def dataset(self, name: str = "trajectories", *, split: str | None = None, text: bool = True) -> Any:
+        """The rows as `datasets.Dataset`, images decoded when read; see `cxr_max.mimic.forms.dataset`."""
+        return mimic.forms.dataset(self, name, split=split, text=text)
+
+    def iterable(
+        self, name: str = "trajectories", *, split: str | None = None, text: bool = True, shards: int = 1
+    ) -> Any:
+        """The same rows as `datasets.IterableDataset`, in `shards` for as many data loader workers."""
+        return self.dataset(name, split=split, text=text).to_iterable_dataset(num_shards=shards)
+
+    def torch(
+        self,
+        name: str = "trajectories",
+        *,
+        split: str | None = None,
+        text: bool = True,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> Any:
+        """The same rows as `torch.utils.data.Dataset`; `transform` is called on each row (a dict).
+
+        Raises:
+            MissingExtraError: torch is not installed.
+        """
+        rows = self.dataset(name, split=split, text=text)
+        return mimic.torch_dataset.TorchDataset(rows, transform)
 
     def write(self, out: Path, *, text: bool = True) -> list[Path]:
         """Write the joined tables as Parquet, and the coverage, into an existing folder.
