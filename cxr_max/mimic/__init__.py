@@ -26,8 +26,8 @@ _HOME = {
     "resize": "images",
 }
 _MODULES = (
-    "coverage", "features", "forms", "images", "joined", "layout", "locate", "match", "overlap", "reports", "sections",
-    "store", "sums", "tables", "torch_dataset",
+    "coverage", "features", "forms", "guard", "images", "joined", "layout", "locate", "match", "overlap", "reports",
+    "sections", "store", "sums", "tables", "torch_dataset",
 )  # fmt: skip
 
 __all__ = [*_HOME, *_MODULES]

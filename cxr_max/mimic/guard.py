@@ -31,7 +31,7 @@ from cxr_max.mimic.leaks.scan import DERIVED, Leak, Scanner, Tally
 from cxr_max.progress import track
 
 NOTICE_NAME = "RESTRICTED.md"
-JOINED_NAME = "coverage.json"
+JOINED_NAME = "coverage.parquet"
 """Stands in every folder that `mimic join --out` writes."""
 
 

@@ -22,7 +22,9 @@ import pytest
 import safetensors.numpy
 import zstandard
 from PIL import Image, PngImagePlugin
+from typer.testing import CliRunner
 
+from cxr_max.cli import build
 from cxr_max.errors import MissingFileError
 from cxr_max.folders import restricted_dir
 from cxr_max.mimic import guard as guard_module
@@ -345,17 +347,38 @@ def test_broken_files_are_told_and_stop_nothing(
     assert any(k.where.endswith("zz.txt") for k in report.leaks)
 
 
-def test_the_index_is_kept_until_a_report_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_is_kept_until_a_report_changes(
+    tmp_path: Path, own_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = leaky.write(tmp_path / "root", patients=3)
     guard(tmp_path / "root", world.open())
-    kept = list((tmp_path / "x").parent.glob("nothing"))
-    assert kept == []
-    monkeypatch.setattr("cxr_max.mimic.leaks.phrases.build", lambda reports: pytest.fail("built again"))
+    kept = next((own_folders / "cache" / "guard").glob("*/*/hashes.npy"))
+    assert (own_folders / "cache").stat().st_mode & 0o077 == 0
+    made = kept.stat().st_mtime_ns
     guard(tmp_path / "root", world.open())
+    assert kept.stat().st_mtime_ns == made
     file = next((tmp_path / "root").rglob("s*.txt"))
     file.write_text(file.read_text() + "more")
-    with pytest.raises(pytest.fail.Exception):
-        guard(tmp_path / "root", world.open())
+    guard(tmp_path / "root", world.open())
+    assert not kept.exists()
+    assert len(list((own_folders / "cache" / "guard").glob("*/*"))) == 1
+
+
+def test_the_command_line(world: leaky.World, out: Path) -> None:
+    (out / "x.html").write_text(world.passage())
+    runner = CliRunner()
+    options = ["mimic", "guard", str(out), "--mimic-root", str(world.path)]
+    result = runner.invoke(build(), [*options, "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["found"] == {TEXT: 1}
+    shown = runner.invoke(build(), options)
+    assert shown.exit_code == 1
+    assert "x.html" in shown.stdout
+    assert world.passage(words=3) not in shown.stdout
+    (out / "x.html").write_text("nothing")
+    assert runner.invoke(build(), options).exit_code == 0
+    missing = runner.invoke(build(), ["mimic", "guard", str(out / "none"), "--mimic-root", str(world.path)])
+    assert isinstance(missing.exception, MissingFileError)
 
 
 def test_reports_are_read_from_the_zip(tmp_path: Path, out: Path) -> None:
