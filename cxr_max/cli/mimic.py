@@ -7,14 +7,20 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 import cxr_max
 
 app = typer.Typer(
-    no_args_is_help=True, help="Your own copy of MIMIC-CXR.\n\nExample: cxr-max mimic guard results/ --mimic-root /data"
+    no_args_is_help=True, help="Your own copy of MIMIC-CXR.\n\nExample: cxr-max mimic check --mimic-root /data/mimic"
 )
 SHOWN = 50
 """Leaks listed on a terminal; `--json` has all of them."""
+
+
+ROOT = typer.Option([], "--root", metavar="NAME=PATH", help="Where a dataset lies; repeatable.")
+MIMIC_ROOT = typer.Option([], "--mimic-root", help="MIMIC-CXR and MIMIC-CXR-JPG, or a parent folder; repeatable.")
+JSON = typer.Option(False, "--json", help="Print everything as JSON.")
 
 
 def _open(root: list[str], mimic_root: list[Path]) -> Any:
@@ -24,11 +30,36 @@ def _open(root: list[str], mimic_root: list[Path]) -> Any:
 
 
 @app.command()
+def check(root: list[str] = ROOT, mimic_root: list[Path] = MIMIC_ROOT, as_json: bool = JSON) -> None:
+    """Show what is there, in which version, what is missing and what that disables.
+
+    Example: cxr-max mimic check --mimic-root /data/mimic-cxr-jpg
+    """
+    result = cxr_max.mimic.check(_open(root, mimic_root))
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    console = Console(highlight=False)
+    table = Table("part", "version", "where, or what is disabled without it")
+    for part in result.parts:
+        if part.found:
+            more = f" (and {len(part.where) - 1} more)" if len(part.where) > 1 else ""
+            table.add_row(f"[green]{part.part}[/green]", part.version or "", f"{part.where[0]}{more}")
+        else:
+            table.add_row(f"[red]{part.part}[/red]", "missing", part.disables, style="dim")
+    console.print(table)
+    if result.synthetic:
+        console.print("marked as synthetic")
+    if result.truncated:
+        console.print("[yellow]more folders than the search goes into: give a folder nearer to the data[/yellow]")
+
+
+@app.command()
 def guard(
     path: Path = typer.Argument(help="A file or folder: release, HTML page, log, checkpoint."),
-    root: list[str] = typer.Option([], "--root", metavar="NAME=PATH", help="Where a dataset lies; repeatable."),
-    mimic_root: list[Path] = typer.Option([], "--mimic-root", help="MIMIC-CXR and MIMIC-CXR-JPG; repeatable."),
-    as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
+    as_json: bool = JSON,
 ) -> None:
     """Look for report text, image bytes and label vectors of MIMIC-CXR where they may not lie; exit 1 when found.
 

@@ -8,6 +8,8 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "check": "stock",
+    "check_out": "joined",
     "join": "joined",
     "Joined": "joined",
     "Options": "match",
@@ -27,7 +29,7 @@ _HOME = {
 }
 _MODULES = (
     "coverage", "features", "forms", "guard", "images", "joined", "layout", "locate", "match", "overlap", "reports",
-    "sections", "store", "sums", "tables", "torch_dataset",
+    "sections", "stock", "store", "sums", "tables", "torch_dataset",
 )  # fmt: skip
 
 __all__ = [*_HOME, *_MODULES]

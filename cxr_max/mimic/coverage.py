@@ -174,6 +174,11 @@ class Coverage:
         return self.group("hash_status", "mismatch", "unreadable")
 
     @property
+    def sound(self) -> bool:
+        """No id contradicts, none is ambiguous, no hash differs; what is merely missing does not count."""
+        return not (self.contradicting.count or self.ambiguous.count or self.bad_hash.count or self.bad_tables)
+
+    @property
     def label_agreement(self) -> dict[str, Group]:
         """Class of `AGREEMENT` -> instances; `no label row` for those without one label row."""
         groups = {value: self.group("agreement", value) for value in AGREEMENT}

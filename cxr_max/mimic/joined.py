@@ -1,5 +1,6 @@
 """Join a release to the user's own copy of MIMIC-CXR: rows, and an account of everything that did not match."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from cxr_max import mimic
+from cxr_max import folders, mimic
 from cxr_max.errors import UnknownNameError
 from cxr_max.mimic import coverage, match, reports, store, tables
 from cxr_max.mimic.coverage import Coverage
@@ -116,25 +117,35 @@ class Joined:
         rows = self.dataset(name, split=split, text=text)
         return mimic.torch_dataset.TorchDataset(rows, transform)
 
-    def write(self, out: Path, *, text: bool = True) -> list[Path]:
-        """Write the joined tables as Parquet, and the coverage, into an existing folder.
+    def export(self, out: Path, *, text: bool = True) -> list[Path]:
+        """Write the joined tables, the coverage and its counts into a folder, restricted unless all is synthetic.
+
+        Each file is whole or absent; `coverage.json` comes last.
 
         Args:
-            out: made by `cxr_max.folders.output_dir`; everything written is of class source.
+            out: absent, empty, or to be replaced file by file.
             text: also the reports.
 
         Returns:
             The files written.
+
+        Raises:
+            RestrictedDataError: `out` lies in a git work tree.
         """
+        names = [name for name in JOINED_TABLES if name != "references" or text]
+        folders.output_dir(out, synthetic=self.synthetic)
         written = []
-        for name in JOINED_TABLES:
-            if name != "references" or text:
-                path = out / f"{name}.parquet"
-                self.scan(name).collect().write_parquet(path)
-                written.append(path)
-        path = out / "coverage.parquet"
-        self.coverage.instances.write_parquet(path)
-        return [*written, path]
+        with folders.sibling(out / "tables") as draft:
+            for name in names:
+                self.scan(name).collect().write_parquet(draft / f"{name}.parquet")
+            self.coverage.instances.write_parquet(draft / "coverage.parquet")
+            folders.write_atomic(draft / "coverage.json", json.dumps(self.coverage.counts(), indent=2))
+            for path in sorted(draft.iterdir(), key=lambda p: p.name == "coverage.json"):
+                os.replace(path, out / path.name)
+                written.append(out / path.name)
+            draft.rmdir()
+        folders.fsync_dir(out)
+        return written
 
     def _references(self) -> pl.LazyFrame:
         path = self.folder / "references.parquet" if self.folder else None
@@ -211,6 +222,15 @@ def join(
         matched.instances.select(*INSTANCE, *coverage.STATUSES, "evaluation_sets"), counts, matched.bad_tables
     )
     return Joined(release, opened, options, matched, account, store.folder(key) if key else None)
+
+
+def check_out(out: Path, *, overwrite: bool = False) -> None:
+    """Check, before any work, that `Joined.export` may write to a folder.
+
+    Raises:
+        UsageError: it holds something and `overwrite` is off, or cannot be made.
+    """
+    folders.new_dir(out, overwrite=overwrite)
 
 
 def _open(root: "MimicRoot | Path | str | Iterable[Path | str] | None") -> MimicRoot:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from cxr_max import mimic
-from cxr_max.errors import UnknownNameError
+from cxr_max.errors import RestrictedDataError, UnknownNameError
 from cxr_max.mimic import coverage, store
 from cxr_max.schema import FINDINGS, Scannable, table
 from tests.mimic import world
@@ -357,10 +357,20 @@ def test_text_is_read_only_when_asked_for(root: Path, monkeypatch: pytest.Monkey
     assert rows["findings"].null_count() == 0
 
 
-def test_written_tables(root: Path, tmp_path: Path) -> None:
+def test_exported_tables(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
     joined = mimic.join(make_release(), root)
-    names = {p.name for p in joined.write(out)}
-    assert names == {"references.parquet", "images.parquet", "labels.parquet", "overlap.parquet", "coverage.parquet"}
+    names = {p.name for p in joined.export(out)}
+    tables = {f"{t}.parquet" for t in ("references", "images", "labels", "overlap", "coverage")}
+    assert names == {*tables, "coverage.json"}
+    assert {p.name for p in out.iterdir()} == {*names, "RESTRICTED.md", ".gitignore"}
+    assert out.stat().st_mode & 0o777 == 0o700
     assert pl.read_parquet(out / "references.parquet").schema == table("references").polars()
+    assert joined.coverage.sound
+    assert "references.parquet" not in {p.name for p in joined.export(tmp_path / "less", text=False)}
+
+
+def test_nothing_is_exported_into_a_git_work_tree(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    with pytest.raises(RestrictedDataError, match="git work tree"):
+        mimic.join(make_release(), root).export(tmp_path / "repository" / "out")
