@@ -171,6 +171,8 @@ def _trie(phrases: Iterable[tuple[str, Role]], forms: Mapping[str, str]) -> Trie
             for word in words:
                 node = node.setdefault(forms[word], {})
             roles = node.setdefault("", [])
-            if role not in roles:
-                roles.append(role)
+            # A cue is known by the words it stands with, not by the pattern that lists them.
+            mine = Role(role.kind, " ".join(forms[w] for w in words)) if role.value is text else role
+            if mine not in roles:
+                roles.append(mine)
     return root

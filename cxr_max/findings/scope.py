@@ -54,7 +54,7 @@ def clauses(found: Sequence[Event]) -> Iterator[list[Event]]:
 def _new_proposition(left: Sequence[Event], found: Sequence[Event], at: int) -> bool:
     """Whether what follows a comma or "and" has a subject and a predicate of its own, after a complete left side."""
     kinds = {e.kind for e in left}
-    complete = bool(kinds & {"finding", "neg"}) or ("subject" in kinds and bool(kinds & {"state", "normal"}))
+    complete = "finding" in kinds or ("subject" in kinds and bool(kinds & {"state", "normal"}))
     if not complete:
         return False
     subject = finding = False
@@ -70,7 +70,7 @@ def _new_proposition(left: Sequence[Event], found: Sequence[Event], at: int) -> 
     return False
 
 
-_FINITE = frozenset({"is", "are", "was", "were", "has", "have", "remain", "remains", "appear", "appears"})
+_FINITE = frozenset({"is", "are", "was", "were", "has", "have", "remain", "appear"})
 
 
 def _open_negation(left: Sequence[Event], found: Sequence[Event], at: int) -> bool:
@@ -115,7 +115,7 @@ def _reaches(clause: Sequence[Event]) -> list[_Reach]:
             if not _or_follows(clause, index):
                 if new:
                     neg = unc = None
-                if kind == "comma":
+                if kind == "comma" and unc and not unc.startswith("differential"):
                     unc = None
         result.append(_Reach(neg, unc, drop))
     return result
@@ -126,7 +126,10 @@ def _after(clause: Sequence[Event], at: int) -> tuple[str, str] | None:
     verb = False
     for index in range(at + 1, len(clause)):
         kind = clause[index].kind
-        if kind == "neg_after":
+        twin = clause[index + 1] if index + 1 < len(clause) else None
+        if kind in ("neg", "unc") and twin and twin.first == clause[index].first and twin.kind.endswith("_after"):
+            continue
+        if kind == "neg_after" or (kind == "normal" and verb):
             return "neg", str(clause[index].value)
         if kind == "unc_after":
             return "unc", str(clause[index].value)
@@ -227,7 +230,8 @@ def _following(clause: Sequence[Event], at: int) -> list[int]:
         if event.kind == "subject" and (found or event.first - last <= CLOSE):
             found.append(index)
         else:
-            linked = event.kind in ("coordinate", "comma") and found
+            fresh = index + 1 < len(clause) and clause[index + 1].kind == "fresh"
+            linked = event.kind in ("coordinate", "comma") and found and not fresh
             twin = event.kind in ("state", "normal") and event.first == clause[at].first
             if not (linked or twin or event.kind in ("side", "zone", "fresh")):
                 break

@@ -69,18 +69,28 @@ _PUNCTUATION = {
 }  # fmt: skip
 
 
-def generic_kinds(words: Sequence[str]) -> set[str]:
-    """Which of generic, advice, disclaimer and image cues occur."""
+def generic_kinds(words: Sequence[str]) -> dict[str, int]:
+    """Which of generic, advice, disclaimer and image cues occur, each with the first word of its first one."""
     trie = load().generic
-    kinds: set[str] = set()
+    kinds: dict[str, int] = {}
     for at, word in enumerate(words):
         if word in trie:
             roles, _ = longest(trie, words, at)
-            kinds.update(r.kind for r in roles or ())
+            for role in roles or ():
+                kinds.setdefault(role.kind, at)
     return kinds
 
 
 def is_generic(words: Sequence[str]) -> bool:
-    """Whether a sentence is a definition, advice or disclaimer: nothing about this image."""
+    """Whether a sentence is a definition, advice or disclaimer: nothing about this image.
+
+    Advice counts when no finding or part of the chest was named before it ("opacity, follow-up recommended").
+    """
     kinds = generic_kinds(words)
-    return "disclaimer" in kinds or (bool(kinds & {"generic", "advice"}) and "image" not in kinds)
+    if "disclaimer" in kinds:
+        return True
+    if "image" in kinds:
+        return False
+    if "advice" in kinds and load().hot.isdisjoint(words[: kinds["advice"]]):
+        return True
+    return "generic" in kinds
