@@ -43,8 +43,7 @@ class Lexicon(NamedTuple):
         concepts: by id.
         main: findings, subjects, states, cues, sides and zones.
         generic: cues of definitions, advice, disclaimers, and of sentences about this image.
-        forms: surface word -> the form the tries hold (plurals to singular).
-        hot: first words of phrases that name a finding or a subject.
+        hot: first words, in every surface form, of phrases that name a finding or a subject.
         normal: subject -> concepts that a normal state denies.
         unsided: concepts that take no side.
     """
@@ -53,7 +52,6 @@ class Lexicon(NamedTuple):
     concepts: Mapping[str, Concept]
     main: Trie
     generic: Trie
-    forms: Mapping[str, str]
     hot: frozenset[str]
     normal: Mapping[str, tuple[str, ...]]
     unsided: frozenset[str]
@@ -94,14 +92,16 @@ def load() -> Lexicon:
     generic = [(p, Role(k, p)) for k in GENERIC_KINDS for p in data["cues"][k]]
     words = {w for text, _ in (*main, *generic) for words in expand(text) for w in words}
     forms = _forms(words)
-    hot_kinds = {"finding", "subject"}
+    surface: dict[str, list[str]] = {}
+    for form, base in forms.items():
+        surface.setdefault(base, []).append(form)
+    named = [p[0] for text, role in main if role.kind in ("finding", "subject") for p in expand(text)]
     return Lexicon(
         version=data["version"],
         concepts=concepts(),
-        main=_trie(main, forms),
-        generic=_trie(generic, forms),
-        forms=forms,
-        hot=frozenset(forms[p[0]] for text, role in main if role.kind in hot_kinds for p in expand(text)),
+        main=_trie(main, forms, surface),
+        generic=_trie(generic, forms, surface),
+        hot=frozenset(form for word in named for form in surface[forms[word]]),
         normal={name: tuple(entry["normal"]) for name, entry in data["subject"].items()},
         unsided=frozenset(data["sides"]["none"]),
     )
@@ -163,13 +163,18 @@ def _forms(words: Iterable[str]) -> dict[str, str]:
     return forms
 
 
-def _trie(phrases: Iterable[tuple[str, Role]], forms: Mapping[str, str]) -> Trie:
+def _trie(phrases: Iterable[tuple[str, Role]], forms: Mapping[str, str], surface: Mapping[str, list[str]]) -> Trie:
+    """The trie over surface words: all forms of a word lead to the same subtrie."""
     root: Trie = {}
     for text, role in phrases:
         for words in expand(text):
             node = root
             for word in words:
-                node = node.setdefault(forms[word], {})
+                forms_of = surface[forms[word]]
+                below = node.setdefault(forms_of[0], {})
+                for form in forms_of[1:]:
+                    node[form] = below
+                node = below
             roles = node.setdefault("", [])
             # A cue is known by the words it stands with, not by the pattern that lists them.
             mine = Role(role.kind, " ".join(forms[w] for w in words)) if role.value is text else role

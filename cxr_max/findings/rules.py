@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from multiprocessing import get_context
 
 from cxr_max.errors import UnknownNameError, UsageError
+from cxr_max.findings import words
 from cxr_max.findings.lexicon import load
 from cxr_max.findings.model import Extraction, Finding, Role, Side
 from cxr_max.findings.place import sides, zone
 from cxr_max.findings.scope import Mention, mentions
 from cxr_max.findings.steps import Sentence, group, sentences
-from cxr_max.findings.words import Event, events, generic_kinds, tokens
+from cxr_max.findings.words import Event
 
 ROLES: tuple[str, ...] = ("candidate", "reference")
 CHUNK = 256
@@ -40,7 +41,7 @@ def extract(text: str, *, role: Role = "candidate") -> Extraction:
     for part in parts:
         made = list(_of_sentence(text, part))
         found.extend(made)
-        asserts = asserts or bool(made) or (not part.generic and "image" in generic_kinds(part.words))
+        asserts = asserts or bool(made) or (not part.generic and "image" in part.kinds)
     found.sort(key=lambda f: (f.start, f.end, f.concept, f.side or ""))
     return Extraction(tuple(found), role == "candidate" and not asserts, group(text, parts))
 
@@ -49,11 +50,10 @@ def _of_sentence(text: str, part: Sentence) -> Iterator[Finding]:
     lexicon = load()
     if part.generic:
         return
-    seen = lexicon.hot.isdisjoint(part.words)
-    if seen and not part.lead:
+    if not part.lead and lexicon.hot.isdisjoint(part.words):
         return
-    found = events(part.words)
-    heading = _heading_events(part.section) if part.section else []
+    found = words.events(part.words)
+    heading = _heading_events(part.section) if part.section else ()
     shift = 0
     if part.lead and heading and not any(e.kind in ("finding", "subject") for e in found):
         # "Pneumothorax: none." - the heading is the subject; the finding's words are those after it.
@@ -62,31 +62,33 @@ def _of_sentence(text: str, part: Sentence) -> Iterator[Finding]:
         if not any(e.kind in ("normal", "state", "neg", "neg_after", "unc", "unc_after", "verb") for e in found):
             return
     heading_sides = tuple({s: None for e in heading if e.kind == "side" for s in e.value})
+    spans = words.spans(text, part.start, part.end)
     for mention in mentions(found):
-        if mention.status is not None and not _generic_clause(part.words, mention, shift):
-            yield from _findings(text, part, mention, shift, heading_sides)
+        explains = "generic" in part.kinds and _generic_clause(part.words, mention, shift)
+        if mention.status is not None and not explains:
+            yield from _findings(spans, mention, shift, heading_sides)
 
 
-def _heading_events(heading: str) -> list[Event]:
-    words, _ = tokens(heading, 0, min(len(heading), 200))
-    return events(words)
+@lru_cache(maxsize=4096)
+def _heading_events(heading: str) -> tuple[Event, ...]:
+    return tuple(words.events(words.tokens(heading, 0, 200)))
 
 
-def _generic_clause(words: list[str], mention: Mention, shift: int) -> bool:
+def _generic_clause(sentence: list[str], mention: Mention, shift: int) -> bool:
     """Whether the mention stands in a clause that only explains: "..., which typically indicates effusion"."""
     first, last = mention.clause[0].first - shift, mention.clause[-1].last - shift + 1
-    kinds = generic_kinds(words[max(0, first - 3) : last])
+    kinds = words.generic_kinds(sentence[max(0, first - 3) : last])
     return "generic" in kinds and "image" not in kinds
 
 
 def _findings(
-    text: str, part: Sentence, mention: Mention, shift: int, heading_sides: tuple[Side, ...]
+    spans: list[tuple[int, int]], mention: Mention, shift: int, heading_sides: tuple[Side, ...]
 ) -> Iterator[Finding]:
     lexicon = load()
     concept = lexicon.concepts[mention.concept]
     first = max(mention.first - shift, 0)
-    last = mention.last - shift if mention.last >= shift else len(part.words) - 1
-    start, end = part.spans[first][0], part.spans[last][1]
+    last = mention.last - shift if mention.last >= shift else len(spans) - 1
+    start, end = spans[first][0], spans[last][1]
     named: tuple[Side | None, ...] = ()
     if mention.concept not in lexicon.unsided:
         named = sides(mention) or heading_sides

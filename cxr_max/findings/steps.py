@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cxr_max.findings.model import Step
-from cxr_max.findings.words import is_generic, tokens
+from cxr_max.findings.words import generic_kinds, is_generic, tokens
 
 _LINE = re.compile(r"[^\r\n\x0b\x0c\x85\u2028\u2029]+")
 _BULLET = re.compile(r"\s*(?:(?:[-*+•‣◦·–—]|\(?\d{1,3}[.)]|\(?[a-zA-Z][)])(?=\s)\s*|>+\s*)+")
@@ -36,8 +36,8 @@ class Sentence(NamedTuple):
         section: nearest heading above or in front of it.
         lead: the heading stands on the same line and this is the first sentence after it.
         generic: nothing about this image.
-        words: lower-case canonical words and punctuation.
-        spans: start and end of each word in the source.
+        kinds: its cues of generic talk, as `words.generic_kinds` gives them.
+        words: lower-case words and punctuation.
     """
 
     start: int
@@ -45,8 +45,8 @@ class Sentence(NamedTuple):
     section: str | None
     lead: bool
     generic: bool
+    kinds: dict[str, int]
     words: list[str]
-    spans: list[tuple[int, int]]
 
 
 def sentences(text: str) -> Iterator[Sentence]:
@@ -67,9 +67,10 @@ def sentences(text: str) -> Iterator[Sentence]:
         if inline and _is_heading(inline, text, end):
             section, lead, body = _clean(inline.group(1) or inline.group(3)), True, inline.end()
         for a, b in _cut(text, body, end):
-            words, spans = tokens(text, a, b)
+            words = tokens(text, a, b)
             if words:
-                yield Sentence(a, b, section, lead, is_generic(words), words, spans)
+                kinds = generic_kinds(words)
+                yield Sentence(a, b, section, lead, is_generic(words, kinds), kinds, words)
                 lead = False
 
 
@@ -133,7 +134,7 @@ def group(text: str, parts: list[Sentence]) -> tuple[Step, ...]:
     """Steps out of sentences."""
     found: list[list[Sentence]] = []
     for part in parts:
-        short = sum(w.isalnum() for w in part.words) < MIN_WORDS
+        short = len(part.words) < 2 * MIN_WORDS and sum(w.isalnum() for w in part.words) < MIN_WORDS
         near = found and found[-1][-1].section == part.section and not part.lead
         if short and near and not found[-1][-1].generic and not part.generic:
             found[-1].append(part)

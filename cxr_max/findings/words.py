@@ -19,28 +19,32 @@ class Event(NamedTuple):
     last: int
 
 
-def tokens(text: str, start: int, end: int) -> tuple[list[str], list[tuple[int, int]]]:
-    """Lower-case words in the lexicon's form and single punctuation marks, with their characters in the text."""
-    forms = load().forms
-    words: list[str] = []
-    spans: list[tuple[int, int]] = []
-    for found in _TOKEN.finditer(text, start, end):
-        word = found.group().lower()
-        words.append(forms.get(word, word))
-        spans.append(found.span())
-    return words, spans
+def tokens(text: str, start: int, end: int) -> list[str]:
+    """Lower-case words and single punctuation marks of a part of a text."""
+    part = text[start:end]
+    lower = part.lower()
+    if len(lower) != len(part):
+        # A few letters grow when lowered; they must not, or words and `spans` would part ways.
+        lower = "".join(low if len(low := c.lower()) == 1 else c for c in part)
+    return _TOKEN.findall(lower)
+
+
+def spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Start and end, in the text, of each of `tokens`."""
+    return [(start + found.start(), start + found.end()) for found in _TOKEN.finditer(text[start:end])]
 
 
 def longest(trie: Trie, words: Sequence[str], at: int) -> tuple[list[Role] | None, int]:
     """Roles of the longest phrase that starts at a word, and its last word; None when no phrase does."""
-    node, roles, last = trie, None, at
-    for index in range(at, len(words)):
-        below = node.get(words[index])
-        if below is None:
+    node: Trie | None = trie
+    roles, last, count = None, at, len(words)
+    for index in range(at, count):
+        node = node.get(words[index]) if node else None
+        if node is None:
             break
-        node = below
-        if "" in node:
-            roles, last = node[""], index
+        ending = node.get("")
+        if ending is not None:
+            roles, last = ending, index
     return roles, last
 
 
@@ -54,9 +58,9 @@ def events(words: Sequence[str]) -> list[Event]:
         if word in trie:
             roles, last = longest(trie, words, at)
             if roles is not None:
-                found.extend(Event(r.kind, r.value, at, last) for r in roles)
-                at = last + 1
-                continue
+                for kind, value in roles:
+                    found.append(Event(kind, value, at, last))
+                at = last
         elif word in _PUNCTUATION:
             found.append(Event(_PUNCTUATION[word], word, at, at))
         at += 1
@@ -81,15 +85,18 @@ def generic_kinds(words: Sequence[str]) -> dict[str, int]:
     return kinds
 
 
-def is_generic(words: Sequence[str]) -> bool:
+def is_generic(words: Sequence[str], kinds: dict[str, int]) -> bool:
     """Whether a sentence is a definition, advice or disclaimer: nothing about this image.
 
     Advice counts when no finding or part of the chest was named before it ("opacity, follow-up recommended").
+
+    Args:
+        words: its tokens.
+        kinds: its `generic_kinds`.
     """
-    kinds = generic_kinds(words)
     if "disclaimer" in kinds:
         return True
-    if "image" in kinds:
+    if not kinds or "image" in kinds:
         return False
     if "advice" in kinds and load().hot.isdisjoint(words[: kinds["advice"]]):
         return True

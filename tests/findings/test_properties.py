@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cxr_max import findings
@@ -106,6 +106,8 @@ def check(text: str) -> Extraction:
 
 
 @settings(max_examples=300)
+@example("İ left effusion. There is an İİ opacity - not-so -small-")
+@example("Ⅷ effusion\u2028ΑΣ right opacity")
 @given(TEXTS)
 def test_any_text_is_taken(text: str) -> None:
     check(text)
