@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cxr_max.findings.model import Step as Step
     from cxr_max.findings.rules import extract as extract
     from cxr_max.findings.rules import extract_many as extract_many
+    from cxr_max.findings.show import read_text as read_text
+    from cxr_max.findings.show import report as report
     from cxr_max.findings.steps import segment as segment
 
     LEXICON_VERSION: str
@@ -33,6 +35,8 @@ _HOME = {
     "extract": "rules",
     "extract_many": "rules",
     "label": "chexpert",
+    "read_text": "show",
+    "report": "show",
     "segment": "steps",
 }
 

@@ -1,0 +1,55 @@
+"""`cxr-max findings`."""
+
+import json
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import cxr_max
+
+STYLES = {"present": "bold red", "uncertain": "bold yellow", "absent": "green"}
+
+
+def command(
+    text: str = typer.Argument(help="The text itself, the path of a text file, or - for standard input."),
+    role: str = typer.Option("candidate", help="candidate (a teacher's answer, may be a refusal) or reference."),
+    as_json: bool = typer.Option(False, "--json", help="Print findings, labels and steps as JSON."),
+) -> None:
+    """Show the findings of a text: marked in it, as a table with side, zone and rule, and as the 14 labels.
+
+    Example: cxr-max findings "Small left effusion. No pneumothorax; possible edema."
+    """
+    body = _read(text)
+    report = cxr_max.findings.report(body, role=role)
+    if as_json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    marked = Text(body)
+    for f in report["findings"]:
+        marked.stylize(STYLES[f["status"]], f["start"], f["end"])
+    console.print(marked)
+    table = Table("concept", "label", "status", "side", "zone", "words", "rule", title="Findings", title_justify="left")
+    for f in report["findings"]:
+        words = Text(body[f["start"] : f["end"]])
+        where = (f["side"] or "", f["zone"] or "")
+        table.add_row(f["concept"], f["label"] or "", Text(f["status"], STYLES[f["status"]]), *where, words, f["rule"])
+    console.print(table)
+    named = {name: value for name, value in report["labels"].items() if value is not None}
+    console.print("labels   " + (", ".join(f"{name} {value}" for name, value in named.items()) or "none"))
+    generic = sum(s["generic"] for s in report["steps"])
+    console.print(f"steps    {len(report['steps'])}, {generic} of them generic; lexicon {report['lexicon_version']}")
+    if report["refusal"]:
+        console.print("refusal  nothing is asserted about the image")
+
+
+def _read(text: str) -> str:
+    if text == "-":
+        return typer.get_text_stream("stdin").read()
+    # A long text is no path, and asking the file system about one is an error of its own.
+    if len(text) < 1000 and "\n" not in text and Path(text).is_file():
+        return cxr_max.findings.read_text(Path(text))
+    return text
