@@ -32,11 +32,13 @@ def command(
     for f in report["findings"]:
         marked.stylize(STYLES[f["status"]], f["start"], f["end"])
     console.print(marked)
-    table = Table("concept", "label", "status", "side", "zone", "words", "rule", title="Findings", title_justify="left")
+    table = Table(title="Findings", title_justify="left")
+    for name in ("concept", "status", "where", "label", "words", "rule"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("concept", "status"))
     for f in report["findings"]:
+        where = " ".join(part for part in (f["side"], f["zone"]) if part)
         words = Text(body[f["start"] : f["end"]])
-        where = (f["side"] or "", f["zone"] or "")
-        table.add_row(f["concept"], f["label"] or "", Text(f["status"], STYLES[f["status"]]), *where, words, f["rule"])
+        table.add_row(f["concept"], Text(f["status"], STYLES[f["status"]]), where, f["label"] or "", words, f["rule"])
     console.print(table)
     named = {name: value for name, value in report["labels"].items() if value is not None}
     console.print("labels   " + (", ".join(f"{name} {value}" for name, value in named.items()) or "none"))
