@@ -1,6 +1,7 @@
 """`cxr-max findings`."""
 
 import json
+import sys
 from pathlib import Path
 
 import typer
@@ -50,8 +51,8 @@ def command(
 
 def _read(text: str) -> str:
     if text == "-":
-        return typer.get_text_stream("stdin").read()
+        return sys.stdin.read()
     # A long text is no path, and asking the file system about one is an error of its own.
     if len(text) < 1000 and "\n" not in text and Path(text).is_file():
-        return cxr_max.findings.read_text(Path(text))
+        text = cxr_max.findings.read_text(Path(text))
     return text

@@ -1,6 +1,7 @@
 """`cxr-max findings` from the outside."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ TEXT = "Small left effusion. No pneumothorax; possible edema."
 def run(*args: str, stdin: str | bytes = b"") -> subprocess.CompletedProcess[str]:
     code = "import sys; from cxr_max.cli import main; sys.argv[0] = 'cxr-max'; main()"
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run([sys.executable, "-c", code, "findings", *args], input=data, capture_output=True, check=False)
+    command = [sys.executable, "-c", code, "findings", *args]
+    wide = {**os.environ, "COLUMNS": "160"}
+    done = subprocess.run(command, input=data, capture_output=True, check=False, env=wide)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
