@@ -28,8 +28,8 @@ _HOME = {
     "resize": "images",
 }
 _MODULES = (
-    "coverage", "features", "forms", "guard", "images", "joined", "layout", "locate", "match", "overlap", "reports",
-    "sections", "stock", "store", "sums", "tables", "torch_dataset",
+    "classes", "coverage", "features", "forms", "guard", "images", "joined", "layout", "locate", "match", "overlap",
+    "reports", "sections", "stock", "store", "sums", "tables", "torch_dataset",
 )  # fmt: skip
 
 __all__ = [*_HOME, *_MODULES]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from cxr_max import folders
 from cxr_max.errors import UnknownNameError
+from cxr_max.mimic.classes import RestrictedText, restrict
 from cxr_max.mimic.features import Radiograph
 from cxr_max.mimic.joined import ADDED, TEXTS, Joined
 from cxr_max.schema import FINDINGS, HF_SPLITS, canonical_split, table
@@ -48,6 +49,8 @@ def features(joined: Joined, columns: list[str], name: str = "trajectories") -> 
     types["image"] = Radiograph()
     types |= {c: [strings] for c in ("images", "evaluation_sets")}
     types |= dict.fromkeys(("image_status", "report_status", "label_status", "agreement", *TEXTS), strings)
+    if folders.is_restricted(joined.synthetic):
+        types |= dict.fromkeys((n for n in TEXTS if n != "text_section"), RestrictedText("source"))
     types |= {c: datasets.Value("int8") for c in FINDINGS}
     return datasets.Features({c: types[c] for c in columns})
 
@@ -64,7 +67,8 @@ def dataset(
         text: with the reports' sections.
 
     Returns:
-        One row per row of the table, none left out; `image` decodes to a PIL image when it is read.
+        One row per row of the table, none left out; `image` decodes to a PIL image when it is read. Unless all is
+        synthetic it is a `cxr_max.mimic.classes.RestrictedDataset`, which refuses to be written or uploaded.
 
     Raises:
         UnknownNameError, DataError: see `rows` and `Joined.scan`.
@@ -81,7 +85,8 @@ def dataset(
     if not kept.is_file():
         _write(frame, types, kept)
     named = datasets.NamedSplit(HF_SPLITS[part]) if split is not None else None
-    return datasets.Dataset.from_file(str(kept), info=info, split=named)
+    made = datasets.Dataset.from_file(str(kept), info=info, split=named)
+    return restrict(made) if folders.is_restricted(joined.synthetic) else made
 
 
 def _write(frame: pl.LazyFrame, types: datasets.Features, path: Path) -> None:

@@ -198,3 +198,24 @@ def test_a_polars_without_extensions_keeps_plain_strings(monkeypatch: pytest.Mon
 def test_an_unknown_class_is_refused() -> None:
     with pytest.raises(UnknownNameError):
         classes.mark(FRAME, {"findings": "secret"})
+
+
+def test_a_join_refuses_unless_all_of_it_is_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr_max import mimic
+    from tests.mimic import world
+    from tests.mimic.test_join import make_release
+
+    joined = mimic.join(make_release(), world.write_world(tmp_path / "mimic"))
+    assert not joined.synthetic
+    data = joined.dataset(text=True)
+    assert isinstance(data, RestrictedDataset)
+    assert data.features["findings"] == RestrictedText("source")
+    assert isinstance(joined.iterable(), RestrictedIterableDataset)
+    with pytest.raises(RestrictedDataError):
+        data.to_parquet(tmp_path / "x.parquet")
+    monkeypatch.setattr(mimic.Joined, "synthetic", True)
+    data = joined.dataset(text=True)
+    assert not isinstance(data, RestrictedDataset)
+    data.remove_columns("image").save_to_disk(tmp_path / "x")
+    monkeypatch.setenv("CXR_MAX_TREAT_AS_REAL", "1")
+    assert isinstance(joined.dataset(text=True), RestrictedDataset)
