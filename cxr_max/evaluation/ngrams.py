@@ -1,6 +1,8 @@
 """N-grams of many texts at once: each order as integer ids, counted by sorting instead of hashing one by one."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +35,9 @@ def count(texts: Sequence[str], orders: int) -> tuple[Ints, list[Counts]]:
     """
     words = [t.split() for t in texts]
     lengths = np.fromiter(map(len, words), np.int64, len(words))
-    ids: dict[str, int] = {}
-    flat = np.fromiter((ids.setdefault(w, len(ids)) for ws in words for w in ws), np.int64, int(lengths.sum()))
+    ids: defaultdict[str, int] = defaultdict()
+    ids.default_factory = ids.__len__
+    flat = np.fromiter(map(ids.__getitem__, chain.from_iterable(words)), np.int64, int(lengths.sum()))
     text = np.repeat(np.arange(len(texts), dtype=np.int64), lengths)
     # Words left in the text from each position on, itself included: an n-gram begins where at least n are left.
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))
@@ -56,12 +59,6 @@ def _counted(text: Ints, gram: Ints) -> Counts:
     grams = int(gram.max()) + 1 if len(gram) else 1
     keys, n = np.unique(text * grams + gram, return_counts=True)
     return Counts(keys // grams, keys % grams, n, grams)
-
-
-def matched(a: Counts, b: Counts) -> tuple[Ints, Ints]:
-    """Positions in `a` and `b` of the (text, gram) pairs both have, in order."""
-    _, in_a, in_b = np.intersect1d(a.text * a.grams + a.gram, b.text * b.grams + b.gram, True, return_indices=True)
-    return in_a, in_b
 
 
 def split(counts: Counts, texts: int) -> tuple[Counts, Counts]:

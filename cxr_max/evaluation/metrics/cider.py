@@ -36,8 +36,9 @@ def statistics(*, predictions: Sequence[str], references: Sequence[Any], **optio
 def _similarity(table: Counts, samples: int, owner: Any) -> Any:
     """Clipped cosine of each reference with its sample's candidate, [R]."""
     candidate, reference = split(table, samples)
-    seen = np.unique(owner[reference.text] * table.grams + reference.gram) % table.grams
-    df = np.bincount(seen, minlength=table.grams)
+    # A gram counts once a sample, in however many of its references it stands.
+    seen = np.sort(owner[reference.text] * table.grams + reference.gram)
+    df = np.bincount(seen[np.r_[True, seen[1:] != seen[:-1]][: len(seen)]] % table.grams, minlength=table.grams)
     idf = np.log(float(samples)) - np.log(np.maximum(df, 1.0))
     weight_c, weight_r = candidate.n * idf[candidate.gram], reference.n * idf[reference.gram]
     norm_c = np.sqrt(np.bincount(candidate.text, weights=weight_c**2, minlength=samples))
