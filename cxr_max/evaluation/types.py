@@ -1,0 +1,131 @@
+"""What a task asks, what a model answers, and what is stored of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from cxr_max.roots import Root
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question to a model.
+
+    Attributes:
+        id: unique within the task's question set.
+        prompt: text of the question, free of the answer.
+        images: image files in the order in which the prompt speaks of them.
+        options: closed answers in order; empty for free text.
+        patient: cluster for intervals; None when the set has no patients.
+        diseases: diagnoses given to the model; only in tasks whose name ends in `_given_dx`.
+    """
+
+    id: str
+    prompt: str
+    images: tuple[Path, ...] = ()
+    options: tuple[str, ...] = ()
+    patient: str | None = None
+    diseases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Output:
+    """A model's answer.
+
+    Attributes:
+        text: what it wrote, complete.
+        scores: log-likelihood of each option in the sample's order, when the model gives them.
+    """
+
+    text: str
+    scores: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A question the model could not be asked or did not answer: recorded, retried by the next run, counted."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question with its true answer and what the model said.
+
+    Attributes:
+        sample: the question.
+        target: the truth, in the task's own form; never shown to a model.
+        output: the answer, or why there is none; None = not asked yet.
+    """
+
+    sample: Sample
+    target: Any
+    output: Output | Failure | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer's text; empty when there is none."""
+        return self.output.text if isinstance(self.output, Output) else ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Per-sample statistics of one score, from which the value and its interval are computed.
+
+    Attributes:
+        metric: name of a metric.
+        group: finding, class or "all".
+        stats: float64 [S, K] as the metric's `statistics` gives.
+        patients: cluster of each of the S samples.
+        keep: the scores of the metric to report; all when empty.
+        profile: variant of the metric, such as a text profile; stands in the signature.
+        notes: counts that belong beside the number (n, prevalence, majority, missing).
+    """
+
+    metric: str
+    group: str
+    stats: Any
+    patients: tuple[str, ...]
+    keep: tuple[str, ...] = ()
+    profile: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a task finds its data.
+
+    Attributes:
+        roots: folders of the datasets.
+        limit: at most so many samples, the first in the order of a hash of their id; None = all.
+        release: a release folder, for tasks that need one.
+        truth: the `truth` folder of a synthetic world, for tasks that need one.
+    """
+
+    roots: tuple[Root, ...] = ()
+    limit: int | None = None
+    release: Path | None = None
+    truth: Path | None = None
+
+    def paths(self, *names: str) -> tuple[Path, ...]:
+        """Folders of the datasets that are named, in order."""
+        return tuple(r.path for name in names for r in self.roots if r.name == name)
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Something that answers questions.
+
+    Attributes:
+        name: kind and model, as printed.
+        revision: identifies the weights or the file; part of the journal's key.
+        settings: everything that may change an answer; part of the journal's key.
+    """
+
+    name: str
+    revision: str
+    settings: Mapping[str, Any]
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[Output | Failure]:
+        """Answer in order, one by one, so that each can be stored as it comes."""
