@@ -158,8 +158,8 @@ def test_a_broken_table_names_file_and_column(content: bytes, said: str, tmp_pat
 
 
 def test_open_i_reads_folders_and_refuses_what_is_not_xml(tmp_path: Path) -> None:
-    text = '<eCitation><uId id="CXR1"/><MeSH><automatic>Calcified Granuloma</automatic></MeSH><parentImage id="i"/></eCitation>'
-    (tmp_path / "1.xml").write_text(text)
+    inner = '<uId id="CXR1"/><MeSH><automatic>Calcified Granuloma</automatic></MeSH><parentImage id="i"/>'
+    (tmp_path / "1.xml").write_text(f"<eCitation>{inner}</eCitation>")
     row = open_i.labels([tmp_path]).row(0, named=True)
     assert (row["image"], row["patient"], row["Granuloma"], row["Calcified Granuloma"]) == ("i.png", "CXR1", 1, 1)
     (tmp_path / "2.xml").write_text("<eCitation")
