@@ -16,7 +16,7 @@ _HOME = {
     "naive_logps": "cxr_max.align.logprobs",
     "packed_logps": "cxr_max.align.logprobs",
 }
-_MODULES = ("attention", "features", "logprobs", "losses", "methods", "pack", "types")
+_MODULES = ("attention", "features", "logprobs", "losses", "methods", "pack", "render", "templates", "types")
 
 __all__ = [*_HOME, *_MODULES]
 
