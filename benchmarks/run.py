@@ -11,7 +11,7 @@ import time
 
 import benchmarks
 
-NOT_BENCHMARKS = ("run", "common")
+NOT_BENCHMARKS = ("run", "common", "peer_env")
 
 
 def names() -> list[str]:
