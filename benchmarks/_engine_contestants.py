@@ -202,26 +202,28 @@ def supervised(folder: Path, case: dict[str, Any], *, packed: bool) -> dict[str,
     return figures | {"tokens": batch.n_tokens}
 
 
+def whole_processor(folder: Path, case: dict[str, Any]) -> Any:
+    """Transformers' own processor, which needs torchvision."""
+    from transformers import AutoTokenizer, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=case["max_pixels"]),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(),
+        chat_template=tokenizer.chat_template,
+    )
+
+
 def trl(folder: Path, case: dict[str, Any], *, reference: bool = True, at_once: bool = True) -> dict[str, Any]:
     """TRL's DPOTrainer on the group expanded to pairs, all of them in a batch or one at a time with accumulation."""
     from datasets import Dataset
     from PIL import Image
-    from transformers import (
-        AutoTokenizer,
-        Qwen2_5_VLProcessor,
-        Qwen2VLImageProcessor,
-        Qwen2VLVideoProcessor,
-        TrainerCallback,
-    )
+    from transformers import TrainerCallback
     from trl import DPOConfig, DPOTrainer
     from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    limits = {"min_pixels": 56 * 56, "max_pixels": case["max_pixels"]}
-    processor = Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(**limits), tokenizer=tokenizer, video_processor=Qwen2VLVideoProcessor(),
-        chat_template=tokenizer.chat_template,
-    )  # fmt: skip
+    processor = whole_processor(folder, case)
     rows = json.loads((folder / "rows.json").read_text())
     image = Image.open(folder / "image.png").convert("RGB")
     dataset = Dataset.from_list([{"images": [image], **row} for row in rows])
