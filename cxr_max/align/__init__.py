@@ -15,8 +15,20 @@ _HOME = {
     "group_loss": "cxr_max.align.losses",
     "naive_logps": "cxr_max.align.logprobs",
     "packed_logps": "cxr_max.align.logprobs",
+    "reference_logps": "cxr_max.align.reference",
 }
-_MODULES = ("attention", "features", "logprobs", "losses", "methods", "pack", "render", "templates", "types")
+_MODULES = (
+    "attention",
+    "features",
+    "logprobs",
+    "losses",
+    "methods",
+    "pack",
+    "reference",
+    "render",
+    "templates",
+    "types",
+)
 
 __all__ = [*_HOME, *_MODULES]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from cxr_max import folders
 from cxr_max.align.types import RenderedGroup
 from cxr_max.errors import DataError
 
@@ -16,22 +17,26 @@ from cxr_max.errors import DataError
 class FeatureStore:
     """Features of images by key, in memory and, when a folder is given, on disk.
 
-    Features are class derived: the folder belongs under `folders.restricted_dir`. Keys are hashes of pixels and
+    Features are of class derived: those of real data go to a restricted folder. Keys are hashes of pixels and
     processor settings; `model` tells vision towers apart, since their features share no entry.
 
     Args:
-        model: identifies vision tower and dtype, for example `reference.fingerprint` of it.
+        model: identifies vision tower and dtype: `reference.fingerprint` of it.
         folder: where to keep them; None keeps them in memory alone.
+        synthetic: the data are synthetic, so the folder need not be restricted.
         in_memory: images kept in memory, the oldest going first.
+
+    Raises:
+        RestrictedDataError: the folder lies in a git work tree and the data are real.
     """
 
-    def __init__(self, model: str, folder: Path | None = None, *, in_memory: int = 64) -> None:
+    def __init__(self, model: str, folder: Path | None = None, *, synthetic: bool = False, in_memory: int = 64) -> None:
         self._prefix = hashlib.sha256(model.encode()).hexdigest()[:16]
         self._folder = folder
         self._limit = in_memory
         self._memory: dict[str, Tensor] = {}
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            folders.output_dir(folder, synthetic=synthetic)
 
     def get(self, image_key: str) -> Tensor | None:
         """The features kept for an image, or None."""
@@ -123,12 +128,3 @@ def scatter(embeddings_LSD: Tensor, input_ids_LS: Tensor, features: Sequence[Ten
     if int(here_LS.sum()) != len(joined):
         raise DataError(f"{int(here_LS.sum())} image tokens for {len(joined)} image features")
     return embeddings_LSD.masked_scatter(here_LS[..., None].to(embeddings_LSD.device), joined)
-
-
-def store_of(module: nn.Module, folder: Path | None = None) -> FeatureStore:
-    """A store for a model whose vision tower will not change, told apart by every one of its weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return FeatureStore(digest.hexdigest(), folder)

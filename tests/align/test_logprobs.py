@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cxr_max.align import features, logprobs, methods, pack
 from cxr_max.align.attention import KINDS
+from cxr_max.align.reference import fingerprint
 from cxr_max.align.types import RenderedGroup
 from cxr_max.errors import DataError, UsageError
 from tests.align.conftest import IMAGE, rendered, text_model, vision_model
@@ -199,6 +200,10 @@ def test_bf16_models_score_in_float32() -> None:
     assert float(((got.policy_BK - want.policy_BK) / want.n_tokens_BK.clamp(min=1)).abs().max().detach()) < 0.1
 
 
+def store_of(model: Any, folder: Any) -> features.FeatureStore:
+    return features.FeatureStore(fingerprint(model.model.visual), folder, synthetic=True)
+
+
 def test_an_image_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = vision_model()
     calls: list[int] = []
@@ -219,14 +224,14 @@ def test_features_of_a_frozen_tower_are_kept(tmp_path: Any) -> None:
     model.model.visual.requires_grad_(False)
     assert features.is_frozen(model)
     batch = pack.pack(groups())
-    store = features.store_of(model.model.visual, tmp_path)
+    store = store_of(model, tmp_path)
     first = logprobs.packed_logps(model, batch, store=store).policy_BK
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
-    again = features.store_of(model.model.visual, tmp_path)
+    again = store_of(model, tmp_path)
     with torch.no_grad():
         model.model.visual.patch_embed.proj.weight.zero_()
     assert torch.equal(logprobs.packed_logps(model, batch, store=again).policy_BK, first), "read from disk"
-    other = features.store_of(model.model.visual, tmp_path)
+    other = store_of(model, tmp_path)
     changed = logprobs.packed_logps(model, batch, store=other).policy_BK
     assert not torch.allclose(changed, first), "another tower has another key"
 
@@ -234,7 +239,7 @@ def test_features_of_a_frozen_tower_are_kept(tmp_path: Any) -> None:
 def test_a_tower_that_trains_never_touches_the_store(tmp_path: Any) -> None:
     model = vision_model()
     assert not features.is_frozen(model)
-    logprobs.packed_logps(model, pack.pack(groups()), store=features.store_of(model.model.visual, tmp_path))
+    logprobs.packed_logps(model, pack.pack(groups()), store=store_of(model, tmp_path))
     assert not list(tmp_path.iterdir())
 
 
