@@ -23,6 +23,7 @@ LAYERS = (
         "roots",
         "doctor",
         "hook",
+        "endpoint",
     ),
     ("findings",),
     ("mimic",),
