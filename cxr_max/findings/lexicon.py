@@ -8,13 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxr_max.findings.model import Concept
+from cxr_max.findings.model import SIDES, Concept
 
 FILE = Path(__file__).with_name("lexicon.toml")
 SOURCES = ("chexpert", "openi", "project")
 
 _PART = re.compile(r"\(([^)]*)\)(\?)?|(\S+)")
-_KEEP = frozenset({"this", "thus", "does", "always", "less", "across", "yours", "news", "pus"})
+_KEEP = frozenset(
+    {"this", "thus", "does", "always", "less", "across", "yours", "news", "pus", "bases", "lobes", "zones"}
+)
+# "bases", "lobes" and "zones" without a side mean both sides, so they stay apart from their singular.
 
 Trie = dict[str, Any]
 """word -> subtrie; the key "" holds the roles of the phrase that ends here."""
@@ -99,7 +102,7 @@ def load() -> Lexicon:
     return Lexicon(
         version=data["version"],
         concepts=concepts(),
-        main=_trie(main, forms, surface),
+        main=_trie(_placed(main), forms, surface),
         generic=_trie(generic, forms, surface),
         hot=frozenset(form for word in named for form in surface[forms[word]]),
         normal={name: tuple(entry["normal"]) for name, entry in data["subject"].items()},
@@ -118,11 +121,28 @@ def _main_phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Role]]:
     for kind, phrases in data["cues"].items():
         if kind not in GENERIC_KINDS:
             yield from ((p, Role(kind, p)) for p in phrases)
-    for side in ("left", "right", "both"):
-        named = ("left", "right") if side == "both" else (side,)
+    for side in ("left", "right", "both", "plural"):
+        named = (side,) if side in SIDES else ("left", "right", *(["plural"] if side == "plural" else []))
         yield from ((p, Role("side", named)) for p in data["sides"][side])
     for zone, phrases in data["zones"].items():
         yield from ((p, Role("zone", zone)) for p in phrases)
+
+
+def _placed(phrases: Iterable[tuple[str, Role]]) -> Iterator[tuple[str, Role]]:
+    """The phrases, and for those that swallow a side or zone ("bibasilar atelectasis") that role as well."""
+    every = list(phrases)
+    places: dict[str, list[Role]] = {}
+    for text, role in every:
+        if role.kind in ("side", "zone"):
+            for words in expand(text):
+                if len(words) == 1:
+                    places.setdefault(words[0], []).append(role)
+    for text, role in every:
+        yield text, role
+        if role.kind in ("finding", "subject"):
+            for words in expand(text):
+                inside = {id(p): p for word in words for p in places.get(word, ())} if len(words) > 1 else {}
+                yield from ((" ".join(words), place) for place in inside.values())
 
 
 def expand(phrase: str) -> Iterator[tuple[str, ...]]:

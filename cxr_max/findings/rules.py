@@ -1,6 +1,6 @@
 """The rule extractor: text in, findings out; offline and deterministic."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from itertools import islice
@@ -10,7 +10,7 @@ from cxr_max.errors import UnknownNameError, UsageError
 from cxr_max.findings import words
 from cxr_max.findings.lexicon import load
 from cxr_max.findings.model import Extraction, Finding, Role, Side
-from cxr_max.findings.place import sides, zone
+from cxr_max.findings.place import named, related, sides, zone
 from cxr_max.findings.scope import Mention, mentions
 from cxr_max.findings.steps import Sentence, group, sentences
 from cxr_max.findings.words import Event
@@ -61,12 +61,11 @@ def _of_sentence(text: str, part: Sentence) -> Iterator[Finding]:
         found = [*heading, *(Event(e.kind, e.value, e.first + shift, e.last + shift) for e in found)]
         if not any(e.kind in ("normal", "state", "neg", "neg_after", "unc", "unc_after", "verb") for e in found):
             return
-    heading_sides = tuple({s: None for e in heading if e.kind == "side" for s in e.value})
     spans = words.spans(text, part.start, part.end)
     for mention in mentions(found):
         explains = "generic" in part.kinds and _generic_clause(part.words, mention, shift)
         if mention.status is not None and not explains:
-            yield from _findings(spans, mention, shift, heading_sides)
+            yield from _findings(spans, mention, shift, heading)
 
 
 @lru_cache(maxsize=4096)
@@ -82,19 +81,27 @@ def _generic_clause(sentence: list[str], mention: Mention, shift: int) -> bool:
 
 
 def _findings(
-    spans: list[tuple[int, int]], mention: Mention, shift: int, heading_sides: tuple[Side, ...]
+    spans: list[tuple[int, int]], mention: Mention, shift: int, heading: Sequence[Event]
 ) -> Iterator[Finding]:
     lexicon = load()
     concept = lexicon.concepts[mention.concept]
     first = max(mention.first - shift, 0)
     last = mention.last - shift if mention.last >= shift else len(spans) - 1
     start, end = spans[first][0], spans[last][1]
-    named: tuple[Side | None, ...] = ()
+    on: tuple[Side | None, ...] = ()
     if mention.concept not in lexicon.unsided:
-        named = sides(mention) or heading_sides
+        on = sides(mention) or _heading_sides(mention, heading)
     where = zone(mention)
-    for side in named or (None,):
+    for side in on or (None,):
         yield Finding(concept.id, concept.label, mention.status, side, where, start, end, mention.rule)  # type: ignore[arg-type]
+
+
+def _heading_sides(mention: Mention, heading: Sequence[Event]) -> tuple[Side, ...]:
+    """The sides a heading gives what is affirmed below it: all of it, or only what it names ("Left effusion:")."""
+    about = {e.value for e in heading if e.kind == "finding"}
+    if mention.status == "absent" or (about and mention.concept not in about and not related(mention.concept, about)):
+        return ()
+    return named([e.value for e in heading if e.kind == "side"])
 
 
 def extract_many(

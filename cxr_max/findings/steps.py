@@ -61,16 +61,19 @@ def sentences(text: str) -> Iterator[Sentence]:
             section = _clean(text[head.end() : end]) or section
             continue
         bullet = _BULLET.match(text, start, end)
-        body = bullet.end() if bullet else start
-        lead = False
+        body = min(bullet.end() if bullet else start, end - 1)
+        here, lead = None if text[body] == "|" else section, False
         inline = _INLINE.match(text, body, end)
         if inline and _is_heading(inline, text, end):
-            section, lead, body = _clean(inline.group(1) or inline.group(3)), True, inline.end()
+            here, lead, body = _clean(inline.group(1) or inline.group(3)), True, inline.end()
+            if body == end:
+                # Alone on its line it stands over what follows, else over its own line only.
+                section = here
         for a, b in _cut(text, body, end):
             words = tokens(text, a, b)
             if words:
                 kinds = generic_kinds(words)
-                yield Sentence(a, b, section, lead, is_generic(words, kinds), kinds, words)
+                yield Sentence(a, b, here, lead, is_generic(words, kinds), kinds, words)
                 lead = False
 
 
