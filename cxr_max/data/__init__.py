@@ -14,8 +14,9 @@ _MODULE_OF = {
 """Public names and the modules that define them, imported when first used."""
 
 _MODULES = (
-    "builder", "building", "card", "content", "croissant", "diff", "export", "hub", "identity", "ingest", "layout",
-    "load", "locate", "manifest", "readers", "release", "sample", "shapes", "swap", "verify", "versions",
+    "analyse", "builder", "building", "card", "content", "contracts", "croissant", "diff", "export", "finish", "folder",
+    "hub", "identity", "ingest", "layout", "load", "locate", "manifest", "readers", "release", "resolve", "rows",
+    "sample", "shapes", "sources", "swap", "verify", "versions", "writing",
 )  # fmt: skip
 
 __all__ = [*_MODULE_OF]

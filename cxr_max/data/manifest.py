@@ -65,10 +65,16 @@ def self_hash(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write(folder: Path, manifest: Manifest) -> Manifest:
-    """Complete the manifest with its hashes and write it, flushed to disk; returns it."""
+def complete(manifest: Manifest) -> Manifest:
+    """Set the manifest's hashes from the rest of it; returns it."""
     manifest["release_hash"] = release_hash(manifest["tables"])
     manifest[SELF] = self_hash(manifest)
+    return manifest
+
+
+def write(folder: Path, manifest: Manifest) -> Manifest:
+    """Complete the manifest with its hashes and write it, flushed to disk; returns it."""
+    complete(manifest)
     write_atomic(folder / layout.MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
 

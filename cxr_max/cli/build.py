@@ -1,0 +1,75 @@
+"""`cxr-max build`."""
+
+import json
+import os
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+import cxr_max
+
+
+def command(
+    raw: list[str] = typer.Argument(help="Raw files, folders of them, or hf://datasets/ORG/NAME[@REVISION]."),
+    out: Path = typer.Option(help="Folder of the new release."),
+    version: str = typer.Option(None, help="Semantic version X.Y.Z; synthetic rows may go without."),
+    mapping: Path = typer.Option(None, "--map", help="Mapping file for raw rows that are not recognised."),
+    no_findings: bool = typer.Option(False, "--no-findings", help="Leave out the findings table; refusal is null."),
+    max_rejected: float = typer.Option(0.01, help="Share of rows that may be rejected, 0 to 1."),
+    allow_new_teachers: bool = typer.Option(False, help="Accept teachers that are not known."),
+    repeated: bool = typer.Option(False, help="Several texts of a teacher for one image are generations."),
+    overwrite: bool = typer.Option(False, help="Exchange the release that lies at --out."),
+    previous: Path = typer.Option(None, help="The release before this one; the version is checked against it."),
+    root: list[str] = typer.Option([], help="NAME=PATH of a dataset; fills split, view, subject and study."),
+    mimic_root: list[Path] = typer.Option([], help="Folder of MIMIC-CXR-JPG or MIMIC-CXR."),
+    jobs: int = typer.Option(0, help="Processes; 0 takes every core."),
+    as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
+) -> None:
+    """Build a release from raw teacher outputs.
+
+    Example: cxr-max build raw/ --out cxr-max --version 1.0.0 --mimic-root /data/mimic-cxr-jpg
+    """
+    roots = cxr_max.roots.resolve(root, mimic_roots=mimic_root) if root or mimic_root else ()
+    built = cxr_max.data.build(
+        raw,
+        out,
+        version,
+        mapping=mapping,
+        findings=not no_findings,
+        max_rejected=max_rejected,
+        allow_new_teachers=allow_new_teachers,
+        repeated=repeated,
+        overwrite=overwrite,
+        previous=previous,
+        mimic_roots=tuple(dict.fromkeys(r.path for r in roots if r.name in cxr_max.roots.MIMIC_ROOTS)),
+        jobs=jobs or os.cpu_count() or 1,
+    )
+    manifest = built.release.manifest
+    if as_json:
+        outcome = {
+            "path": str(built.release.path),
+            "version": manifest["version"],
+            "release_hash": manifest["release_hash"],
+            "tables": manifest["tables"],
+            "rows_read": built.n_rows,
+            "rejected": built.rejected,
+            "taken": built.explanation,
+            "notes": built.notes,
+        }
+        print(json.dumps(outcome, indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print("What was taken for what:")
+    for line in built.explanation:
+        console.print(f"  {line}")
+    for name, table in manifest["tables"].items():
+        console.print(f"{name:>14}  {table['rows']:>10,} rows")
+    console.print(f"read {built.n_rows:,} rows, rejected {sum(built.rejected.values()):,}")
+    for reason, n in built.rejected.items():
+        console.print(f"  {n:>10,}  {reason}: {cxr_max.data.rows.REASONS[reason]}")
+    if built.rejected:
+        console.print(f"  listed in {built.release.path / cxr_max.data.layout.REJECTED}")
+    for note in built.notes:
+        console.print(f"note: {note}")
+    console.print(f"cxr-max {manifest['version']} ({manifest['release_hash'][:12]}) at {built.release.path}")
