@@ -6,7 +6,7 @@ from typing import Any
 _MODULE_OF = {
     "BuildConfig": "building",
     "build": "building",
-    "extend": "building",
+    "extend": "derive",
     "load_dataset": "load",
     "Release": "release",
     "open_release": "release",
@@ -14,9 +14,9 @@ _MODULE_OF = {
 """Public names and the modules that define them, imported when first used."""
 
 _MODULES = (
-    "analyse", "builder", "building", "card", "content", "contracts", "croissant", "diff", "export", "finish", "folder",
-    "hub", "identity", "ingest", "layout", "load", "locate", "manifest", "readers", "release", "resolve", "rows",
-    "sample", "shapes", "sources", "swap", "verify", "versions", "writing",
+    "analyse", "builder", "building", "card", "content", "contracts", "croissant", "derive", "diff", "export", "finish",
+    "folder", "hub", "identity", "ingest", "layout", "load", "locate", "manifest", "readers", "release", "resolve",
+    "rows", "sample", "shapes", "sources", "swap", "verify", "versions", "writing",
 )  # fmt: skip
 
 __all__ = [*_MODULE_OF]

@@ -9,14 +9,14 @@ import polars as pl
 
 from cxr_max import findings, prompts
 from cxr_max.data import analyse, layout, manifest, resolve, versions, writing
-from cxr_max.data.finish import finish
+from cxr_max.data.finish import drafted, finish
 from cxr_max.data.folder import ReleaseFolder
 from cxr_max.data.ingest import MAX_REJECTED, Ingested, Rejections, ingest
 from cxr_max.data.release import Release, open_release
 from cxr_max.data.shapes import Mapped, load_mapping
 from cxr_max.data.sources import Source, find
 from cxr_max.errors import DataError, UsageError
-from cxr_max.folders import is_restricted, new_dir, output_dir, refuse_git, sibling
+from cxr_max.folders import is_restricted, new_dir, output_dir, refuse_git
 from cxr_max.mimic import open_root
 from cxr_max.progress import track
 from cxr_max.schema import TABLES
@@ -110,9 +110,8 @@ def build(raw: Sequence[str | Path], out: str | Path, version: str | None = None
     read.rejected.check(read.n_rows, config.max_rejected)
     if tables.trajectories.is_empty():
         raise DataError("no row is left", next="mend the raw files or the mapping")
-    with sibling(place) as draft:
-        writer = _write(draft, tables, config, synthetic=read.synthetic)
-        entries |= writer
+    with drafted(place) as draft:
+        entries |= _write(draft, tables, config, synthetic=read.synthetic)
         entries["sources"] = [s.describe() for s in sources]
         entries["counts"] |= {"rejected": dict(sorted(read.rejected.counts.items())), "rows_read": read.n_rows}
         _write_restricted(draft, tables, read.rejected, sources, synthetic=read.synthetic)

@@ -91,7 +91,7 @@ def _texts(trajectories: pl.DataFrame) -> Found:
 
 def _instances(instances: pl.DataFrame, trajectories: pl.DataFrame) -> Found:
     names = ("subject_id", "study_id", "split")
-    own = instances.select("instance_id", pl.col(names).name.suffix("_own"))
+    own = instances.unique("instance_id").select("instance_id", pl.col(names).name.suffix("_own"))
     joined = trajectories.join(own, on="instance_id", how="left", maintain_order="left")
     differs = pl.any_horizontal((pl.col(n) != pl.col(f"{n}_own")).fill_null(False) for n in names)
     yield "trajectories", "subject, study or split differ from its instance", joined.select(differs).to_series()
@@ -103,7 +103,8 @@ def _instances(instances: pl.DataFrame, trajectories: pl.DataFrame) -> Found:
 def _parts(name: str, frame: pl.DataFrame, trajectories: pl.DataFrame, release: ReleaseFolder) -> Found:
     text = "trajectory" in release.table("trajectories").names
     length = pl.col("trajectory").str.len_chars() if text else pl.lit(None, pl.UInt32)
-    whole = trajectories.select(*_TRAJECTORY, "n_steps", length=length)
+    # A key that is there twice is a problem of its own, and must not multiply rows here.
+    whole = trajectories.unique(_TRAJECTORY).select(*_TRAJECTORY, "n_steps", length=length)
     joined = frame.join(whole, on=_TRAJECTORY, how="left", maintain_order="left")
     yield name, "its trajectory is not in this shard", joined["n_steps"].is_null()
     yield name, "end lies beyond the trajectory", (joined["end"] > joined["length"]).fill_null(False)
@@ -116,7 +117,7 @@ def _parts(name: str, frame: pl.DataFrame, trajectories: pl.DataFrame, release: 
 def _findings(frames: Mapping[str, pl.DataFrame]) -> Found:
     if "findings" not in frames or "steps" not in frames:
         return
-    steps = frames["steps"].select(*_TRAJECTORY, "step", first="start", last="end")
+    steps = frames["steps"].unique([*_TRAJECTORY, "step"]).select(*_TRAJECTORY, "step", first="start", last="end")
     joined = frames["findings"].join(steps, on=[*_TRAJECTORY, "step"], how="left", maintain_order="left")
     inside = pl.col("start").is_between("first", "last", closed="left").fill_null(False)
     outside = joined.select(pl.col("step").is_not_null() & ~inside).to_series()

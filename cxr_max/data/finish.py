@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,28 @@ from cxr_max.data import card, croissant, layout, manifest, swap, versions
 from cxr_max.data.diff import diff
 from cxr_max.data.folder import ReleaseFolder
 from cxr_max.data.writing import file_entry
-from cxr_max.folders import is_restricted, output_dir
+from cxr_max.errors import CxrMaxError, DataError
+from cxr_max.folders import is_restricted, output_dir, sibling
 from cxr_max.schema import TABLES
+
+
+@contextmanager
+def drafted(out: Path) -> Iterator[Path]:
+    """A draft beside `out`; when the system cannot write it, it is removed and the error says why.
+
+    Raises:
+        DataError: the disk is full, read-only, or failed.
+    """
+    try:
+        with sibling(out) as draft:
+            yield draft
+    except OSError as e:
+        if isinstance(e, CxrMaxError):
+            raise
+        raise DataError(
+            f"cannot write the release beside {out}: {e.strerror or type(e).__name__}; nothing was left there",
+            next="make room or choose another folder",
+        ) from e
 
 
 def finish(
@@ -82,13 +103,18 @@ def _open_to_readers(folder: Path) -> None:
     folder.chmod(0o777 & ~umask)
 
 
-def copy_shards(previous: ReleaseFolder, draft: Path) -> None:
-    """Copy every Parquet file of a release, and what is restricted beside it."""
-    for name in previous.manifest["files"]:
-        if layout.parse_shard(name):
-            target = draft / name
+def copy_shards(previous: ReleaseFolder, draft: Path, tables: Collection[str]) -> dict[str, Any]:
+    """Copy the Parquet files of some tables, and what is restricted beside them; returns the files' entries."""
+    entries: dict[str, Any] = {}
+    for name in tables:
+        for source in previous.files(name):
+            path = source.relative_to(previous.path).as_posix()
+            target = draft / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(layout.safe_path(previous.path, name), target)
+            shutil.copyfile(source, target)
+            entries[path] = dict(previous.manifest["files"][path])
     beside = previous.path / layout.RESTRICTED
     if beside.is_dir():
-        shutil.copytree(beside, draft / layout.RESTRICTED, symlinks=True)
+        shutil.copytree(beside, draft / layout.RESTRICTED)
+        (draft / layout.RESTRICTED).chmod(0o700)
+    return entries

@@ -93,9 +93,9 @@ def load_mapping(path: Path) -> Mapped:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise UsageError(f"{path} is no mapping file: {e}", next=f"a skeleton:\n{SKELETON}") from e
     sections = {"fields", "constants", "teachers"}
-    unknown = sorted(found.keys() - sections)
-    unknown += [f"{s}.{k}" for s in ("fields", "constants") for k in found.get(s, {}) if k not in SYNONYMS]
-    unknown += [s for s in sections & found.keys() if not isinstance(found[s], dict)]
+    unknown = sorted(k for k, v in found.items() if k not in sections or not isinstance(v, dict))
+    for section in {"fields", "constants"} & found.keys() - set(unknown):
+        unknown += [f"{section}.{k}" for k in found[section] if k not in SYNONYMS]
     if unknown:
         raise UsageError(
             f"{path}: unknown {', '.join(unknown)}; sections: {', '.join(sorted(sections))}; "

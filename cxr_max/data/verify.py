@@ -162,7 +162,7 @@ def _load(release: ReleaseFolder, path: str, table: Table, result: Verification)
             names = sorted({n for n, _ in set(map(_text, found)) ^ set(map(_text, wanted))})
             result.add(path, f"its columns differ from the schema: {', '.join(names) or 'their order'}")
             return None
-        if b"huggingface" in (file.schema_arrow.metadata or {}):
+        if b"huggingface" in (file.metadata.metadata or {}):
             result.add(path, "its metadata hold the key `huggingface`, which datasets < 4 cannot parse")
         frame = pl.DataFrame(pl.from_arrow(file.read()))
     except (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as e:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ def parquet_metadata(table: Table, *, synthetic: bool) -> dict[bytes, bytes]:
     return {layout.PARQUET_KEY: json.dumps({"table": table.name, "synthetic": synthetic}).encode()}
 
 
-def to_arrow(frame: pl.DataFrame, table: Table, *, synthetic: bool) -> Any:
+def to_arrow(frame: pl.DataFrame, table: Table) -> Any:
     """The rows as an Arrow table of exactly the declared schema.
 
     Raises:
@@ -34,7 +35,7 @@ def to_arrow(frame: pl.DataFrame, table: Table, *, synthetic: bool) -> Any:
     for column in table.columns:
         if not column.nullable and frame.get_column(column.name).null_count():
             raise DataError(f"{table.name}.{column.name} holds nulls and may not")
-    schema = table.arrow().with_metadata(parquet_metadata(table, synthetic=synthetic))
+    schema = table.arrow()
     found = frame.select(table.names).to_arrow(compat_level=pl.CompatLevel.oldest())
     arrays = [pa.chunked_array(found[f.name]).cast(f.type) for f in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -45,14 +46,13 @@ class ShardWriter:
 
     def __init__(self, path: Path, table: Table, *, synthetic: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.table, self.rows, self._synthetic = path, table, 0, synthetic
+        self.path, self.table, self.rows = path, table, 0
         self._order = [c for c in ("teacher", *table.keys) if c in table.names]
         self._order = list(dict.fromkeys(self._order))
-        schema = table.arrow().with_metadata(parquet_metadata(table, synthetic=synthetic))
         self._file = path.open("wb")
         self._writer = pq.ParquetWriter(
             self._file,
-            schema,
+            table.arrow(),
             compression="zstd",
             compression_level=3,
             use_dictionary=[n for n in table.names if n not in _TEXTS],
@@ -61,6 +61,7 @@ class ShardWriter:
             store_schema=False,
             sorting_columns=[pq.SortingColumn(table.names.index(n)) for n in self._order],
         )
+        self._writer.add_key_value_metadata(parquet_metadata(table, synthetic=synthetic))
 
     def write(self, block: pl.DataFrame) -> None:
         """Append a block of instances: one row group per teacher, or one where the table has no teacher."""
@@ -68,7 +69,7 @@ class ShardWriter:
         parts = block.partition_by("teacher", maintain_order=True) if "teacher" in self.table.names else [block]
         for part in parts:
             if part.height:
-                arrow = to_arrow(part, self.table, synthetic=self._synthetic)
+                arrow = to_arrow(part, self.table)
                 self._writer.write_table(arrow, row_group_size=part.height)
         self.rows += block.height
 
@@ -80,8 +81,11 @@ class ShardWriter:
         self._file.close()
 
     def abort(self) -> None:
-        """Close without caring for the footer; for a draft that is thrown away."""
-        self._file.close()
+        """Let go of the file without a footer; for a draft that is thrown away."""
+        # What is left in buffers cannot be written when the disk is full, and need not be.
+        self._writer.is_open = False
+        with suppress(OSError):
+            self._file.close()
 
 
 class Block(NamedTuple):
