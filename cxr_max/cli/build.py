@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -45,20 +46,14 @@ def command(
         mimic_roots=tuple(dict.fromkeys(r.path for r in roots if r.name in cxr_max.roots.MIMIC_ROOTS)),
         jobs=jobs or os.cpu_count() or 1,
     )
-    manifest = built.release.manifest
     if as_json:
-        outcome = {
-            "path": str(built.release.path),
-            "version": manifest["version"],
-            "release_hash": manifest["release_hash"],
-            "tables": manifest["tables"],
-            "rows_read": built.n_rows,
-            "rejected": built.rejected,
-            "taken": built.explanation,
-            "notes": built.notes,
-        }
-        print(json.dumps(outcome, indent=2))
-        return
+        print(json.dumps(built.to_dict(), indent=2))
+    else:
+        _show(built)
+
+
+def _show(built: Any) -> None:
+    manifest = built.release.manifest
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print("What was taken for what:")
     for line in built.explanation:

@@ -69,6 +69,18 @@ class Built(NamedTuple):
     n_rows: int
     notes: list[str]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        entries = self.release.manifest
+        return {
+            "path": str(self.release.path),
+            **{k: entries[k] for k in ("version", "synthetic", "release_hash", "tables", "counts")},
+            "rows_read": self.n_rows,
+            "rejected": dict(self.rejected),
+            "taken": self.explanation,
+            "notes": self.notes,
+        }
+
 
 @dataclass
 class _Tables:
