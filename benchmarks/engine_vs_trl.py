@@ -12,11 +12,14 @@ TRL comes from its own environment (`python -m benchmarks.peer_env trl`). At tin
 absent, and our own contestants run in this one.
 """
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRUNK = {"hidden_size": 768, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 12}
 MAIN = {
     "prefix": 325, "responses": [75] * 8, "patches": 32, "text": TRUNK, "vocabulary": 4608, "vision_hidden": 256,
-    "vision_depth": 4, "tune": "lora", "checkpointing": False, "steps": 4,
+    "vision_depth": 4, "tune": "lora", "checkpointing": False, "steps": 3,
 }  # fmt: skip
 SMALL_TRUNK = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 TINY = MAIN | {
@@ -49,12 +52,12 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("trl_pairs", "trl_pairs_no_reference", "trl_pairs_one_by_one", "concatenated", "packed",
          "packed_own_reference", "packed_dense", "sft_batch", "sft_packed"),
     ),
-    "gradient_checkpointing": (MAIN | {"checkpointing": True, "steps": 3}, ("trl_pairs", "concatenated", "packed")),
-    "all_weights": (MAIN | {"tune": "full", "steps": 3}, ("trl_pairs", "concatenated", "packed")),
-    "unequal_responses": (MAIN | {"responses": MIXED, "steps": 3}, ("trl_pairs", "concatenated", "packed")),
-    "short_prompt": (MAIN | {"prefix": 150, "patches": 14, "steps": 3}, ("trl_pairs", "concatenated", "packed")),
+    "gradient_checkpointing": (MAIN | {"checkpointing": True, "steps": 2}, ("trl_pairs", "concatenated", "packed")),
+    "all_weights": (MAIN | {"tune": "full", "steps": 2}, ("trl_pairs", "concatenated", "packed")),
+    "unequal_responses": (MAIN | {"responses": MIXED, "steps": 2}, ("trl_pairs", "concatenated", "packed")),
+    "short_prompt": (MAIN | {"prefix": 150, "patches": 14, "steps": 2}, ("trl_pairs", "concatenated", "packed")),
     "small_model": (
-        MAIN | {"text": SMALL_TRUNK, "vision_hidden": 64, "vision_depth": 2, "steps": 3},
+        MAIN | {"text": SMALL_TRUNK, "vision_hidden": 64, "vision_depth": 2, "steps": 2},
         ("trl_pairs", "concatenated", "packed"),
     ),
 }  # fmt: skip
@@ -135,6 +138,18 @@ def prepare(folder: Path, case: dict[str, Any]) -> None:
     (folder / "case.json").write_text(json.dumps(case | {"max_pixels": side * side, "threads": os.cpu_count()}))
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold the file `$CXR_MAX_BENCH_LOCK` names, where several measure on one machine."""
+    name = os.environ.get("CXR_MAX_BENCH_LOCK")
+    if name is None:
+        yield
+        return
+    with Path(name).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def contest(case: dict[str, Any], names: tuple[str, ...], python: Path) -> dict[str, Any]:
     """Run the contestants one after the other and put them in proportion."""
     with tempfile.TemporaryDirectory() as name:
@@ -146,7 +161,8 @@ def contest(case: dict[str, Any], names: tuple[str, ...], python: Path) -> dict[
             command = [str(python), "-m", "benchmarks._engine_contestants", contestant, str(folder), str(out)]
             # Two of glibc's arenas keep freed memory from being counted as used by whoever allocates most threads.
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "2"}
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+            with alone():
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
             if done.returncode:
                 raise SystemExit(f"{contestant} failed:\n{done.stderr[-3000:]}")
             rows[contestant] = json.loads(out.read_text())
