@@ -49,6 +49,7 @@ class Lexicon(NamedTuple):
         hot: first words, in every surface form, of phrases that name a finding or a subject.
         normal: subject -> concepts that a normal state denies.
         unsided: concepts that take no side.
+        refine: (concept, subject in its clause) -> the narrower concept that is meant.
     """
 
     version: str
@@ -58,6 +59,7 @@ class Lexicon(NamedTuple):
     hot: frozenset[str]
     normal: Mapping[str, tuple[str, ...]]
     unsided: frozenset[str]
+    refine: Mapping[tuple[str, str], str]
 
 
 GENERIC_KINDS = ("generic", "advice", "disclaimer", "image")
@@ -107,6 +109,7 @@ def load() -> Lexicon:
         hot=frozenset(form for word in named for form in surface[forms[word]]),
         normal={name: tuple(entry["normal"]) for name, entry in data["subject"].items()},
         unsided=frozenset(data["sides"]["none"]),
+        refine={(r["concept"], r["subject"]): r["to"] for r in data["refine"]},
     )
 
 

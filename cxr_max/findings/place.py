@@ -12,9 +12,11 @@ _BEFORE = frozenset(
     {"zone", "side", "coordinate", "subject", "state", "fresh", "unc", "verb", "unless", "neg", "comma"}
 )
 _AFTER = frozenset(
-    {"zone", "side", "coordinate", "either", "subject", "state", "fresh", "verb", "neg_after", "unc_after"}
+    {"zone", "side", "coordinate", "either", "subject", "state", "fresh", "verb", "unc", "neg_after", "unc_after"}
 )
-_LINKS = frozenset({"finding", "coordinate", "either", "unc", "stop_neg", "zone", "subject", "fresh", "verb"})
+_LINKS = frozenset(
+    {"finding", "coordinate", "either", "unc", "stop_neg", "zone", "subject", "fresh", "verb", "state", "neg"}
+)
 _ON = frozenset({"overlying", "adjacent", "superimposed on", "obscuring"})
 _SHARED = frozenset(
     {"Atelectasis", "Consolidation", "Edema", "Lung Lesion", "Lung Opacity", "Pleural Effusion", "Pleural Other",
@@ -55,7 +57,7 @@ def _place(mention: Mention, kind: str) -> list[Any]:
     if mine:
         return mine
     before = [e for e in reversed(clause[:at]) if e.first != first]
-    after = [e for e in clause[at + 1 :] if e.first != first]
+    after = _main_clause([e for e in clause[at + 1 :] if e.first != first])
     found = _walk(before, kind, lambda e: e.kind in _BEFORE, ("verb", "comma"))
     found = found or _walk(after, kind, lambda e: e.kind in _AFTER or (e.kind == "stop_neg" and e.value in _ON), ())
     if found or mention.status == "absent" or concepts()[mention.concept].label not in _SHARED:
@@ -78,6 +80,16 @@ def _walk(events: Iterable[Event], kind: str, crosses: Callable[[Event], bool], 
         elif not crosses(event) or (found and (event.kind in ends or event.kind == "finding")):
             break
     return found
+
+
+def _main_clause(after: Sequence[Event]) -> list[Event]:
+    """Events after a mention without a phrase that only describes it ("mass with irregular margins is in the left")."""
+    for index, event in enumerate(after):
+        if event.kind == "stop_neg" and event.value == "with":
+            verb = next((i for i, e in enumerate(after) if i > index and e.kind in ("verb", "finding", "side")), None)
+            if verb is not None and after[verb].kind == "verb":
+                return [*after[:index], *after[verb:]]
+    return list(after)
 
 
 def _may_share(event: Event) -> bool:

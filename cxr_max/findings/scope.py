@@ -8,6 +8,7 @@ from cxr_max.findings.words import Event
 
 LIST = frozenset({"finding", "subject", "comma", "coordinate", "either", "side", "zone", "fresh"})
 LINKS = frozenset({"coordinate", "either", "comma", "side", "zone", "fresh"})
+LISTS = frozenset({"coordinate", "either", "comma"})
 CLOSE = 5
 """Words between a state and the subject that follows it ("elevation of the right hemidiaphragm")."""
 
@@ -98,12 +99,14 @@ class _Reach(NamedTuple):
 def _reaches(clause: Sequence[Event]) -> list[_Reach]:
     """For every event, which cue before it reaches it."""
     neg = unc = drop = None
+    named = False
     result = []
     for index, event in enumerate(clause):
         kind = event.kind
+        named = named or kind in ("finding", "subject")
         if kind == "neg":
             neg = str(event.value)
-        elif kind == "unc":
+        elif kind == "unc" or (kind == "unc_after" and not named):
             unc = unc or str(event.value)
         elif kind == "drop":
             drop = str(event.value)
@@ -128,6 +131,8 @@ def _after(clause: Sequence[Event], at: int) -> tuple[str, str] | None:
         kind = clause[index].kind
         twin = clause[index + 1] if index + 1 < len(clause) else None
         if kind in ("neg", "unc") and twin and twin.first == clause[index].first and twin.kind.endswith("_after"):
+            continue
+        if clause[index].first == clause[at].first or (kind == "subject" and clause[index - 1].kind not in LISTS):
             continue
         if kind == "neg_after" or (kind == "normal" and verb):
             return "neg", str(clause[index].value)
@@ -192,8 +197,18 @@ def mentions(found: Sequence[Event]) -> Iterator[Mention]:
         for index, event in enumerate(clause):
             if event.kind == "finding":
                 status, cue = _status(clause, reaches[index], index, "present")
-                yield Mention(str(event.value), status, _rule("phrase", cue), event.first, event.last, index, clause)
+                yield Mention(
+                    _narrow(clause, event.value), status, _rule("phrase", cue), event.first, event.last, index, clause
+                )
         yield from _states(clause, reaches)
+
+
+def _narrow(clause: Sequence[Event], concept: str) -> str:
+    """The narrower concept a finding stands for beside some subject ("fracture of the left rib"), or itself."""
+    for (broad, subject), narrow in load().refine.items():
+        if concept == broad and any(e.kind == "subject" and e.value == subject for e in clause):
+            return narrow
+    return concept
 
 
 def _rule(how: str, cue: str) -> str:

@@ -81,7 +81,8 @@ def _is_heading(found: re.Match[str], text: str, end: int) -> bool:
     """A bold lead-in with a colon or alone on its line, or a few plain words before a colon."""
     if found.group(1) is not None:
         colon = found.group(2) is not None or text[found.start() : found.end()].rstrip(" *_").endswith(":")
-        return colon or found.end() == end
+        sentence = found.group(1).rstrip().endswith((".", "!", "?"))
+        return colon or (found.end() == end and not sentence)
     return len(found.group(3).split()) <= 6
 
 

@@ -37,7 +37,7 @@ def test_json_of_text_file_and_standard_input(how: str, tmp_path: Path) -> None:
     assert [(f["concept"], f["status"], f["side"], f["step"]) for f in report["findings"]] == [
         ("pleural_effusion", "present", "left", 0),
         ("pneumothorax", "absent", None, 1),
-        ("pulmonary_edema", "uncertain", None, 1),
+        ("edema", "uncertain", None, 1),
     ]
     assert report["labels"]["Edema"] == -1
     assert not report["refusal"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cxr_max import findings
 from cxr_max.findings.model import STATUSES, ZONES, Extraction, Finding
 
-CONCEPTS = ("atelectasis", "pneumonia", "consolidation", "pleural_effusion", "lung_opacity", "nodule")
+CONCEPTS = ("atelectasis", "pneumonia", "consolidation", "pleural_effusion", "lung_opacity", "lung_nodule")
 TUPLES = st.builds(
     Finding,
     st.sampled_from(CONCEPTS),
@@ -81,7 +81,7 @@ def test_an_entailed_tuple_in_a_new_cell_never_hurts(c, r, data) -> None:
 
 
 def test_an_over_specific_tuple_is_wrong_but_may_raise_recall() -> None:
-    unspecific = Finding("nodule", None, "present", None, None, 0, 1, "test")
+    unspecific = Finding("lung_nodule", None, "present", None, None, 0, 1, "test")
     specific = unspecific._replace(side="left")
     result = findings.alignment([specific], [unspecific])
     assert (result.precision, result.recall) == (0.0, 1.0)
