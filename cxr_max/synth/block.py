@@ -12,8 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from cxr_max import prompts
-from cxr_max.schema import FINDINGS
-from cxr_max.synth import labels, tables
+from cxr_max.synth import films, labels, tables, temporal
 from cxr_max.synth.concepts import ZONES, concepts, tuple_sides
 from cxr_max.synth.config import WorldConfig
 from cxr_max.synth.decide import (
@@ -72,6 +71,8 @@ def run(task: Task) -> Block:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(report.text, encoding="utf-8")
         block.reports.append(path.relative_to(task.root).as_posix())
+    if config.images:
+        films.write_images(world, task.root, config)
     statements = Rows("reports")
     for report in written:
         statements.extend(report.rows)
@@ -117,21 +118,9 @@ def _states(world: World) -> Rows:
     return rows
 
 
-_COURSE = {"new": "worsening", "resolved": "improving"}
-
-
 def _progression(world: World) -> Rows:
     rows = Rows("progression")
-    for s in range(len(world.study_id)):
-        if world.order[s] == 0:
-            continue
-        for label in FINDINGS:
-            changes = [str(world.change[s, i]) for i, c in enumerate(concepts()) if c.label == label]
-            courses = {_COURSE.get(c, c) for c in changes if c}
-            # Kinds of one label that change in different ways have no common course.
-            if len(courses) == 1 and label != "No Finding":
-                subject = int(world.subject_id[world.study_subject[s]])
-                rows.add(subject, int(world.study_id[s]), int(world.study_id[s - 1]), label, courses.pop())
+    rows.extend(temporal.progression(world))
     return rows
 
 

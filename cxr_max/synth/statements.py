@@ -65,7 +65,7 @@ def plan(world: World, s: int, rng: Random) -> Plan:
 
 def _positive(world: World, s: int, i: int, rng: Random) -> Said:
     side = int(world.side[s, i])
-    if side != NONE and concepts()[i].sides[3] > 0 and rng.random() >= SIDE_STATED:
+    if rng.random() >= SIDE_STATED:
         side = NONE
     status = "uncertain" if rng.random() < _HEDGED.get(concepts()[i].label or "", 0.0) else "present"
     change = str(world.change[s, i])

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from cxr_max import __version__
 from cxr_max.folders import fsync_dir, is_restricted, new_dir, output_dir, refuse_git, sibling
 from cxr_max.progress import track
-from cxr_max.synth import tables
+from cxr_max.synth import publicsets, tables, temporal
 from cxr_max.synth.block import BLOCK, Block, Task, run
 from cxr_max.synth.config import WorldConfig, validate
 from cxr_max.synth.profiles import profiles, rates
@@ -118,11 +119,23 @@ def _fill(draft: Path, world: World, config: WorldConfig) -> None:
             for name, records in block.csv.items():
                 csv[name].extend(records)
             reports.extend(block.reports)
+    _eval_sets(draft / "eval", world, config)
     for name, columns in tables.COLUMNS.items():
         tables.write_csv(mimic / name, columns, csv[name])
     tables.zip_reports(mimic, reports)
     tables.write_sums(mimic)
     _describe(truth / "profiles.json", config)
+
+
+def _eval_sets(folder: Path, world: World, config: WorldConfig) -> None:
+    """The benchmark-shaped sets, each in a folder with the name of its root."""
+    temporal.write(world, folder / "ms-cxr-t", Random(f"{config.seed}/ms-cxr-t"))
+    count = min(200, max(12, len(world.subject_id) // 5))
+    tasks = [(name, folder / name, config, count) for name in publicsets.SETS]
+    for _ in track(spread(publicsets.write_set, tasks, config.jobs), "benchmark sets", total=len(tasks)):
+        pass
+    for name in ("ms-cxr-t", *publicsets.SETS):
+        (folder / name / MARKER).write_text(_NOTE.format(version=__version__, seed=config.seed), encoding="utf-8")
 
 
 def _take(block: Block, writers: dict[str, Any], files: dict[str, Any]) -> None:
