@@ -1,4 +1,4 @@
-"""A small world without pixels, written once."""
+"""Worlds that are written once for all tests: small without pixels, larger without pixels, tiny with pixels."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,20 @@ from cxr_max import synth
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("synth") / "world"
     synth.write_world(synth.WorldConfig(subjects=60, images=False, seed=3), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("synth") / "large"
+    synth.write_world(synth.WorldConfig(subjects=400, images=False, seed=11), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("synth") / "pictures"
+    synth.write_world(synth.WorldConfig(subjects=20, format="both", size=96, seed=6), out)
     return out
 
 
