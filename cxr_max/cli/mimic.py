@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import cxr_max
+from cxr_max.cli import _fetching
 
 app = typer.Typer(
     no_args_is_help=True, help="Your own copy of MIMIC-CXR.\n\nExample: cxr-max mimic check --mimic-root /data/mimic"
@@ -105,3 +106,67 @@ def _show_guard(report: Any) -> None:
             console.print(f"the first {SHOWN} are shown; --json has more")
     else:
         console.print("[green]nothing found[/green]")
+
+
+KIND = typer.Option("jpg", "--for", help="jpg, dicom, reports or tables.")
+SERVER = typer.Option("https://physionet.org", help="PhysioNet, or a server that behaves like it.")
+
+
+@app.command(name="fetch-list")
+def fetch_list(
+    release: Path = typer.Argument(help="A release."),
+    kind: str = KIND,
+    out: Path | None = typer.Option(None, help="File to write the paths to; standard output otherwise."),
+    server: str = SERVER,
+    as_json: bool = JSON,
+) -> None:
+    """List the files a release needs, estimate their size, and give the wget command that PhysioNet documents.
+
+    Example: cxr-max mimic fetch-list cxr-max-1.0.0 --for jpg --out paths.txt
+    """
+    wanted = cxr_max.mimic.wanted.wanted(cxr_max.data.open_release(release), kind)
+    command = wanted.command(str(out) if out else "-", server=server)
+    if as_json:
+        said = {"kind": kind, "files": len(wanted.paths), "bytes_estimated": wanted.bytes, "command": command}
+        print(json.dumps(said | ({} if out else {"paths": list(wanted.paths)}), indent=2))
+    if out is not None:
+        out.write_text("".join(f"{path}\n" for path in wanted.paths), encoding="utf-8")
+    elif not as_json:
+        print("\n".join(wanted.paths))
+    if not as_json:
+        typer.echo(f"# {len(wanted.paths):,} files, about {wanted.bytes / 1e9:,.2f} GB\n{command}", err=True)
+
+
+@app.command()
+def fetch(
+    release: Path = typer.Argument(help="A release."),
+    to: Path = typer.Option(help="Folder for the files; --mimic-root of the other verbs."),
+    user: str = typer.Option(help="Your PhysioNet user name."),
+    kind: str = KIND,
+    password_file: Path | None = typer.Option(None, help="File (mode 0600) whose first line is the password."),
+    use_askpass: str | None = typer.Option(None, metavar="PROGRAM", help="Program that prints the password."),
+    ca_certificate: Path | None = typer.Option(
+        None, envvar="CXR_MAX_CA_CERTIFICATE", help="PEM file of an authority to trust, such as a proxy's."
+    ),
+    timeout: float = typer.Option(60.0, help="Seconds without a byte after which a connection is given up."),
+    server: str = SERVER,
+    as_json: bool = JSON,
+) -> None:
+    """Fetch the files a release needs, whole and verified, with your own wget; exit 1 while any is missing.
+
+    The password is asked for, or comes from --password-file; it is in no argument, environment variable or log.
+
+    Example: cxr-max mimic fetch cxr-max-1.0.0 --to /data/mimic --user NAME --for jpg
+    """
+    wanted = cxr_max.mimic.wanted.wanted(cxr_max.data.open_release(release), kind)
+    _fetching.agree(user)
+    login = _fetching.login(user, password_file, use_askpass, server)
+    wget = cxr_max.mimic.wget.Wget(login, ca_certificate=ca_certificate, timeout=timeout)
+    with _fetching.Bar(kind) as bar:
+        report = cxr_max.mimic.fetch.fetch(wanted, to, wget, server=server, watch=bar)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        _fetching.show(report)
+    if not report.ok:
+        raise typer.Exit(1)

@@ -28,8 +28,9 @@ _HOME = {
     "resize": "images",
 }
 _MODULES = (
-    "classes", "coverage", "features", "forms", "guard", "images", "joined", "layout", "locate", "match", "overlap",
-    "reports", "sections", "stock", "store", "sums", "tables", "torch_dataset",
+    "agreement", "classes", "coverage", "features", "fetch", "forms", "guard", "images", "joined", "layout",
+    "locate", "match", "overlap", "reports", "sections", "stock", "store", "sums", "tables", "torch_dataset",
+    "wanted", "wget",
 )  # fmt: skip
 
 __all__ = [*_HOME, *_MODULES]
