@@ -5,9 +5,7 @@ final names, `ROOT/<slug>/<version>/...`; so nothing half-written or wrong ever 
 killed. Starting again continues: what is verified is in the journal, what came in part is resumed.
 """
 
-import datetime
 import fcntl
-import json
 import os
 import random
 import shutil
@@ -22,6 +20,7 @@ from typing import Any
 from cxr_max.errors import CheckFailedError, DataError, RestrictedDataError, UsageError
 from cxr_max.folders import fsync_dir, private_dir, refuse_git, write_atomic
 from cxr_max.mimic import agreement, sums
+from cxr_max.mimic.journal import Journal
 from cxr_max.mimic.wanted import SERVER, SUMS, Wanted
 from cxr_max.mimic.wget import Outcome, Wget, check_login
 
@@ -177,6 +176,10 @@ class _Run:
     def stage(self) -> Path:
         return self.root / STAGE
 
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.stage / "journal.jsonl")
+
     def all(self) -> FetchReport:
         expected = self.hashes()
         queue = []
@@ -228,16 +231,16 @@ class _Run:
 
     def absent(self, paths: Iterable[str], expected: dict[str, str]) -> list[str]:
         """The files that are not there with the right hash; those that are, are counted."""
-        known = self.journal()
+        known = self.journal.read()
         rest = []
         for path in paths:
             digest = expected[path.removeprefix("files/")]
-            final = self.final(path)
+            final, noted = self.final(path), known.get(f"{self.wanted.folder}/{path}")
             try:
                 size = final.stat().st_size
-                if known.get(path) == (size, digest) or sums.digest(final) == digest:
+                if noted == (size, digest) or sums.digest(final) == digest:
                     self.verified += 1
-                    if known.get(path) != (size, digest):
+                    if noted != (size, digest):
                         self.note(path, size, digest)
                     continue
             except OSError:
@@ -363,27 +366,7 @@ class _Run:
         fsync_dir(final.parent)
 
     def note(self, path: str, size: int, digest: str) -> None:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        line = {"path": f"{self.wanted.folder}/{path}", "bytes": size, "sha256": digest, "verified": now}
-        with (self.stage / "journal.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def journal(self) -> dict[str, tuple[int, str]]:
-        """path -> (bytes, hash) of what was verified; a line that a kill cut short is passed over."""
-        known = {}
-        prefix = f"{self.wanted.folder}/"
-        try:
-            lines = (self.stage / "journal.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return {}
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                if entry["path"].startswith(prefix):
-                    known[entry["path"].removeprefix(prefix)] = (int(entry["bytes"]), str(entry["sha256"]))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-        return known
+        self.journal.note(f"{self.wanted.folder}/{path}", size, digest)
 
 
 def _size(path: Path) -> int:
