@@ -3,13 +3,21 @@
 import importlib
 from typing import Any
 
-_MODULES = ("metrics",)
-_NAMES = {"as_evaluate": "cxr_max.evaluation.hub"}
+_MODULES = ("metrics", "tasks", "predictors")
+_NAMES = {
+    "Context": "types",
+    "EvalConfig": "running",
+    "as_evaluate": "hub",
+    "grade": "grading",
+    "parse_answer": "answers",
+    "parse_model_args": "predictors",
+    "run": "running",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
+        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

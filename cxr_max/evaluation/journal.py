@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from cxr_max.errors import DataError
-from cxr_max.evaluation.types import Failure, Output, Predictor, Sample
+from cxr_max.evaluation.types import Failure, Model, Output, Sample
 
 FORMAT = 1
 
 
-def key_of(questions: str, sample: Sample, predictor: Predictor) -> str:
+def key_of(questions: str, sample: Sample, model: Model) -> str:
     """Identity of one answer: 32 hex digits."""
     parts = {
         "questions": questions,
@@ -26,9 +26,9 @@ def key_of(questions: str, sample: Sample, predictor: Predictor) -> str:
         "prompt": sample.prompt,
         "images": [p.name for p in sample.images],
         "options": sample.options,
-        "model": predictor.name,
-        "revision": predictor.revision,
-        "settings": dict(predictor.settings),
+        "model": model.name,
+        "revision": model.revision,
+        "settings": dict(model.settings),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from cxr_max.roots import Root
 
@@ -56,11 +56,13 @@ class Item:
     Attributes:
         sample: the question.
         target: the truth, in the task's own form; never shown to a model.
+        group: finding or class the question belongs to.
         output: the answer, or why there is none; None = not asked yet.
     """
 
     sample: Sample
     target: Any
+    group: str = "all"
     output: Output | Failure | None = None
 
     @property
@@ -113,19 +115,24 @@ class Context:
         return tuple(r.path for name in names for r in self.roots if r.name == name)
 
 
-@runtime_checkable
-class Predictor(Protocol):
-    """Something that answers questions.
+class Model(Protocol):
+    """What identifies a model in a journal."""
 
-    Attributes:
-        name: kind and model, as printed.
-        revision: identifies the weights or the file; part of the journal's key.
-        settings: everything that may change an answer; part of the journal's key.
-    """
+    @property
+    def name(self) -> str:
+        """Kind and model, as printed."""
 
-    name: str
-    revision: str
-    settings: Mapping[str, Any]
+    @property
+    def revision(self) -> str:
+        """Identifies the weights or the file."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Everything that may change an answer."""
+
+
+class Predictor(Model, Protocol):
+    """Something that answers questions."""
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[Output | Failure]:
         """Answer in order, one by one, so that each can be stored as it comes."""

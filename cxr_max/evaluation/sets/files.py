@@ -35,13 +35,13 @@ def find(name: str, places: Sequence[Path], pattern: str) -> Path:
     )
 
 
-def images(places: Sequence[Path]) -> dict[str, Path]:
-    """All image files below the places by file name; the first of a name counts."""
+def images(places: Sequence[Path], *, parts: int = 1) -> dict[str, Path]:
+    """All image files below the places by the last `parts` parts of their path; the first of a name counts."""
     found: dict[str, Path] = {}
     for place in places:
         for path in sorted(place.rglob("*")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
-                found.setdefault(path.name, path)
+                found.setdefault("/".join(path.parts[-parts:]), path)
     return found
 
 

@@ -1,0 +1,37 @@
+"""`cxr-max eval`."""
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+import cxr_max
+
+
+def command(
+    model: str = typer.Option(..., "--model", help="hf, openai, file, majority, echo or random."),
+    tasks: str = typer.Option(..., "--tasks", help="Names of tasks, with commas between."),
+    out: Path = typer.Option(..., "--out", help="Folder of the run; the same command again does what is missing."),
+    model_args: str = typer.Option("", "--model-args", help="Arguments of the model: name=value,..."),
+    root: list[str] = typer.Option([], "--root", help="NAME=PATH of a dataset; repeatable."),
+    mimic_root: list[Path] = typer.Option([], "--mimic-root", help="Folder of MIMIC-CXR(-JPG); repeatable."),
+    release: Path | None = typer.Option(None, "--release", help="Release folder, for tasks that need one."),
+    truth: Path | None = typer.Option(None, "--truth", help="truth folder of a synthetic world."),
+    limit: int | None = typer.Option(None, "--limit", min=1, help="At most so many questions a task."),
+    batch_size: int = typer.Option(64, "--batch-size", min=1, help="Questions handed to the model at a time."),
+    draws: int = typer.Option(2000, "--draws", min=0, help="Bootstrap draws."),
+    seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
+) -> None:
+    """Run a model over tasks and grade it; the raw answers are kept, so that `grade` needs no model.
+
+    Example: cxr-max eval --model random --tasks zero_shot_open_i --root open-i=PATH --out runs/random
+    """
+    evaluation = cxr_max.evaluation
+    roots = cxr_max.roots.resolve(root, mimic_roots=mimic_root)
+    names = tuple(t.strip() for t in tasks.split(",") if t.strip())
+    context = evaluation.Context(roots, limit, release, truth)
+    config = evaluation.EvalConfig(names, out, context, batch_size)
+    options = evaluation.parse_model_args(model_args)
+    evaluation.run(config, lambda: evaluation.predictors.make(model, options))
+    evaluation.grade(out, draws=draws, seed=seed)
+    Console(highlight=False).print(f"scores in {out / 'table.md'} and {out / 'scores.json'}")

@@ -1,0 +1,27 @@
+"""`cxr-max grade`."""
+
+import json
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+import cxr_max
+
+
+def command(
+    folder: Path = typer.Argument(help="Folder of a run of `cxr-max eval`."),
+    draws: int = typer.Option(2000, "--draws", min=0, help="Bootstrap draws."),
+    seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
+    as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
+) -> None:
+    """Grade a run's stored answers again, without its model.
+
+    Example: cxr-max grade runs/random
+    """
+    cxr_max.evaluation.grade(folder, draws=draws, seed=seed)
+    if as_json:
+        print(json.dumps(json.loads((folder / "scores.json").read_text(encoding="utf-8")), indent=2))
+    else:
+        Console(highlight=False).print(Markdown((folder / "table.md").read_text(encoding="utf-8")))

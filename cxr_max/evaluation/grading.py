@@ -1,0 +1,179 @@
+"""Grade stored answers: scores with clustered intervals, each with a signature; the model is not needed.
+
+Writes `scores.json`, `table.md` and `table.csv` into the run's folder: aggregates only, no ids, and on data that are
+not synthetic no cell over fewer than 10 patients.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_max import __version__
+from cxr_max.evaluation import ask, metrics, running, tasks
+from cxr_max.evaluation.intervals import Floats, Interval, bootstrap, mean
+from cxr_max.evaluation.types import Item, Measure
+from cxr_max.folders import is_restricted, write_atomic
+
+FEW_PATIENTS = 10
+COLUMNS = ("task", "score", "group", "subset", "value", "low", "high", "n", "patients", "failed", "read", "signature")
+
+
+def grade(
+    out: Path, *, draws: int = 2000, seed: int = 0, training_patients: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Score every task of a run from its journal.
+
+    Args:
+        out: folder of the run.
+        draws: bootstrap draws.
+        seed: of the draws.
+        training_patients: patients the model was trained on; None = not known, "overlap not established".
+
+    Returns:
+        One row a score; also written to `scores.json`, `table.md`, `table.csv`.
+
+    Raises:
+        UsageError: the folder holds no run. MissingFileError: the data of a task are gone.
+    """
+    run_ = running.described(out)
+    context = running.context_of(run_)
+    rows: list[dict[str, Any]] = []
+    for name in run_["tasks"]:
+        task = tasks.get(name)
+        items = running.answered(out, name, task.load(context), run_)
+        for subset, chosen in _subsets(task, items, training_patients).items():
+            rows += _score(task, chosen, subset, run_, draws=draws, seed=seed)
+    if is_restricted(run_["synthetic"]):
+        rows = [_suppress(r) for r in rows]
+    _write(out, rows, run_)
+    return rows
+
+
+def _subsets(task: Any, items: list[Item], training_patients: Collection[str] | None) -> dict[str, list[Item]]:
+    """All samples, and for MIMIC-CXR tasks those of patients the model has not seen."""
+    if not task.MIMIC:
+        return {"all": items}
+    if training_patients is None:
+        return {"all (overlap not established)": items}
+    unseen = [i for i in items if i.sample.patient not in training_patients]
+    return {"all": items, "unseen patients": unseen} if unseen else {"all": items}
+
+
+def _score(
+    task: Any, items: list[Item], subset: str, run_: dict[str, Any], *, draws: int, seed: int
+) -> list[dict[str, Any]]:
+    read = ask.how(items)
+    patients = ask.patients_of(items)
+    parts: dict[str, list[tuple[Measure, Interval]]] = {}
+    for measure in task.measures(items, read):
+        metric = metrics.get(measure.metric)
+        for name in metric.aggregate(measure.stats):
+            if not measure.keep or name in measure.keep:
+                interval = bootstrap(
+                    _scorer(metric, measure, name), measure.patients, all_patients=patients, draws=draws, seed=seed
+                )
+                parts.setdefault(name, []).append((measure, interval))
+    signature = _signature(task, read, run_, draws=draws, seed=seed)
+    rows = []
+    for name, found in parts.items():
+        shared = {"task": task.NAME, "score": name, "subset": subset, "read": read, "signature": signature}
+        rows += [{**shared, "group": m.group, **_cells(i), **m.notes} for m, i in found]
+        if len(found) > 1:
+            total = {k: sum(int(m.notes.get(k, 0)) for m, _ in found) for k in ("n", "failed")}
+            undefined = sum(bool(np.isnan(i.value)) for _, i in found)
+            macro = mean([i for _, i in found])
+            rows.append({**shared, "group": "mean", **_cells(macro), **total, "undefined_groups": undefined})
+    return rows
+
+
+def _scorer(metric: metrics.Metric, measure: Measure, name: str) -> Callable[[Floats], Floats]:
+    return lambda weights: metric.aggregate(measure.stats, weights)[name]
+
+
+def _cells(interval: Interval) -> dict[str, Any]:
+    return {
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "undefined_draws": int(np.isnan(interval.draws).sum()),
+        "patients": interval.patients,
+    }
+
+
+def _signature(task: Any, read: str, run_: dict[str, Any], *, draws: int, seed: int) -> str:
+    """Everything two numbers must share to stand in one column, apart from the model."""
+    prompt = ask.question_hash(task.PROMPT) if hasattr(task, "PROMPT") else "none"
+    images = "text-only" if run_["model"]["settings"].get("images") is False else "images"
+    limit = "all" if run_["limit"] is None else run_["limit"]
+    return (
+        f"cxr-max {__version__}|{task.NAME} v{task.VERSION}|prompt {prompt}|read {read}|{images}|samples {limit}"
+        f"|{'synthetic|' if run_['synthetic'] else ''}cluster bootstrap {draws}, seed {seed}"
+    )
+
+
+def _suppress(row: dict[str, Any]) -> dict[str, Any]:
+    if row["patients"] >= FEW_PATIENTS:
+        return row
+    kept = {k: row[k] for k in ("task", "score", "group", "subset", "read", "signature")}
+    return {**kept, "suppressed": f"fewer than {FEW_PATIENTS} patients"}
+
+
+def _write(out: Path, rows: Sequence[dict[str, Any]], run_: dict[str, Any]) -> None:
+    model = {**run_["model"], "settings_sha256": _digest(run_["model"]["settings"])}
+    content = {"cxr_max": __version__, "synthetic": run_["synthetic"], "model": model, "scores": list(rows)}
+    write_atomic(out / "scores.json", json.dumps(_finite(content), indent=2) + "\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", restval="")
+    writer.writeheader()
+    writer.writerows({k: _text(v) for k, v in r.items()} for r in rows)
+    write_atomic(out / "table.csv", text.getvalue())
+    write_atomic(out / "table.md", table(rows, title=_title(run_)))
+
+
+def _title(run_: dict[str, Any]) -> str:
+    return f"{run_['model']['name']}{' on synthetic data' if run_['synthetic'] else ''}"
+
+
+def table(rows: Sequence[dict[str, Any]], *, title: str) -> str:
+    """The scores as Markdown: one block a task and subset, with the signature under it."""
+    lines = [f"# {title}", ""]
+    blocks: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        blocks.setdefault((row["task"], row["subset"], row["signature"]), []).append(row)
+    for (task, subset, signature), mine in blocks.items():
+        lines += [f"## {task}, {subset}", "", "| score | group | value | 95 % interval | n | patients | failed |"]
+        lines += ["| --- | --- | ---: | --- | ---: | ---: | ---: |", *map(_line, mine), "", f"`{signature}`", ""]
+    return "\n".join(lines)
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "suppressed" in row:
+        return f"| {row['score']} | {row['group']} | {row['suppressed']} | | | | |"
+    interval = f"{_text(row['low'])} to {_text(row['high'])}"
+    cells = (row["score"], row["group"], _text(row["value"]), interval, row["n"], row["patients"], row["failed"])
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float):
+        return "undefined" if np.isnan(value) else f"{value:.4f}"
+    return value
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: undefined is null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,31 @@
+"""Baseline: repeats the diagnoses the prompt names, without looking; for tasks whose name ends in `_given_dx`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cxr_max.evaluation.types import Output, Sample
+
+NAME = "echo"
+
+
+class Echo:
+    """Answers yes to a finding the prompt gave away, no to others, and repeats the diagnoses as free text."""
+
+    name = NAME
+    revision = "1"
+    settings: Mapping[str, Any] = {}
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[Output]:
+        """One answer a sample."""
+        for sample in samples:
+            named = [d.lower() for d in sample.diseases]
+            if sample.options == ("yes", "no"):
+                asked = sample.prompt.lower()
+                yield Output("yes" if any(d in asked for d in named) else "no")
+            else:
+                yield Output(". ".join(sample.diseases))
+
+
+def make() -> Echo:
+    """The echo baseline."""
+    return Echo()

@@ -1,0 +1,156 @@
+"""Run a model over tasks: ask what is not yet in the journal, then grade; the same command again does only the rest."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from cxr_max import __version__
+from cxr_max.errors import UsageError
+from cxr_max.evaluation import tasks
+from cxr_max.evaluation.journal import Journal, key_of
+from cxr_max.evaluation.types import Context, Failure, Item, Output, Predictor
+from cxr_max.folders import output_dir, private_dir, refuse_git, write_atomic
+from cxr_max.progress import track
+from cxr_max.roots import Root
+
+JOURNAL = "samples.jsonl"
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """One evaluation run.
+
+    Attributes:
+        tasks: names of tasks.
+        out: folder for outputs; raw answers go to `restricted/`.
+        context: where the tasks find their data.
+        batch: questions handed to the predictor at a time; also how much a kill can lose of a batched model.
+        retry_failed: ask failed samples again.
+    """
+
+    tasks: tuple[str, ...]
+    out: Path
+    context: Context
+    batch: int = 64
+    retry_failed: bool = True
+
+
+def load(config: EvalConfig) -> dict[str, list[Item]]:
+    """The questions of every task, before any model is loaded.
+
+    Raises:
+        UsageError: no task, or a task without questions.
+        UnknownNameError: a task that does not exist.
+        MissingFileError: a file a task needs is not under the roots.
+    """
+    if not config.tasks:
+        raise UsageError("no task is named", next=f"--tasks with one or more of {', '.join(tasks.names())}")
+    loaded = {name: tasks.get(name).load(config.context) for name in config.tasks}
+    for name, items in loaded.items():
+        if not items:
+            raise UsageError(f"task {name} has no questions under these roots")
+    return loaded
+
+
+def run(config: EvalConfig, make: Callable[[], Predictor]) -> Path:
+    """Ask every question that is not answered yet; returns the folder.
+
+    Args:
+        config: tasks, folder and data.
+        make: makes the predictor; called after all data have been found and read.
+
+    Raises:
+        the errors of `load`; RestrictedDataError when `out` lies inside a git work tree and data are not synthetic.
+    """
+    loaded = load(config)
+    synthetic = is_synthetic(config.context)
+    output_dir(config.out, synthetic=synthetic)
+    if not synthetic:
+        refuse_git(config.out)
+    predictor = make()
+    _describe(config, predictor, synthetic)
+    with Journal(private_dir(config.out / "restricted") / JOURNAL) as journal:
+        for name, items in loaded.items():
+            _ask(journal, name, items, predictor, config)
+    return config.out
+
+
+def is_synthetic(context: Context) -> bool:
+    """Whether every root that is given lies in a synthetic world."""
+    return bool(context.roots) and all(_marked(r.path) for r in context.roots)
+
+
+def _marked(path: Path) -> bool:
+    return any((folder / "SYNTHETIC").is_file() for folder in (path.absolute(), *path.absolute().parents[:3]))
+
+
+def _describe(config: EvalConfig, predictor: Predictor, synthetic: bool) -> None:
+    context = config.context
+    described: dict[str, Any] = {
+        "cxr_max": __version__,
+        "synthetic": synthetic,
+        "tasks": list(config.tasks),
+        "limit": context.limit,
+        "roots": [[r.name, str(r.path.absolute())] for r in context.roots],
+        "release": context.release and str(context.release),
+        "truth": context.truth and str(context.truth),
+        "model": {"name": predictor.name, "revision": predictor.revision, "settings": dict(predictor.settings)},
+    }
+    path = private_dir(config.out / "restricted") / "run.json"
+    write_atomic(path, json.dumps(described, indent=2) + "\n", mode=0o600)
+
+
+def described(out: Path) -> dict[str, Any]:
+    """What a run was, from its folder.
+
+    Raises:
+        UsageError: the folder holds no run.
+    """
+    path = out / "restricted" / "run.json"
+    if not path.is_file():
+        raise UsageError(f"{out} holds no evaluation run", next="cxr-max eval ... --out DIR")
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def context_of(run_: dict[str, Any]) -> Context:
+    """The context a run was made in."""
+    roots = tuple(Root(name, Path(path), "run") for name, path in run_["roots"])
+    release, truth = (Path(run_[k]) if run_[k] else None for k in ("release", "truth"))
+    return Context(roots, run_["limit"], release, truth)
+
+
+def _ask(journal: Journal, name: str, items: Sequence[Item], predictor: Predictor, config: EvalConfig) -> None:
+    prepare = getattr(predictor, "prepare", None)
+    if prepare is not None:
+        prepare(items)
+    questions = tasks.get(name).QUESTIONS
+    keys = {i.sample.id: key_of(questions, i.sample, predictor) for i in items}
+    missing = [i for i in items if _is_missing(journal.answers.get(keys[i.sample.id]), config.retry_failed)]
+    batches = [missing[b : b + config.batch] for b in range(0, len(missing), config.batch)]
+    for batch in track(batches, f"{predictor.name} on {name}"):
+        unanswerable = [i for i in batch if not i.sample.images]
+        for item in unanswerable:
+            journal.add(keys[item.sample.id], Failure("image not found"), _about(questions, item))
+        rest = [i for i in batch if i.sample.images]
+        for item, answer in zip(rest, predictor.predict([i.sample for i in rest]), strict=True):
+            journal.add(keys[item.sample.id], answer, _about(questions, item))
+
+
+def _about(questions: str, item: Item) -> dict[str, str]:
+    return {"questions": questions, "sample": item.sample.id}
+
+
+def _is_missing(answer: Output | Failure | None, retry_failed: bool) -> bool:
+    return answer is None or (retry_failed and isinstance(answer, Failure))
+
+
+def answered(out: Path, name: str, items: Sequence[Item], run_: dict[str, Any]) -> list[Item]:
+    """The questions of a task with the answers a run's journal has for them."""
+    model = SimpleNamespace(**run_["model"])
+    questions = tasks.get(name).QUESTIONS
+    with Journal(out / "restricted" / JOURNAL) as journal:
+        return [replace(i, output=journal.answers.get(key_of(questions, i.sample, model))) for i in items]

@@ -1,0 +1,33 @@
+"""Tasks, one file each: questions with their truth, and which measures their answers give.
+
+A task module defines
+
+    NAME        what stands in tables; ends in `_given_dx` when the prompt names diagnoses
+    QUESTIONS   name of the question set; tasks that ask the same questions share their answers
+    VERSION     changes whenever a score may change
+    MIMIC       whether its samples are MIMIC-CXR images, so that overlap with training data matters
+    load(context) -> list of Item, every question with its truth
+    measures(items, read) -> list of Measure
+
+Prompts are files in `evaluation/questions/`; their hash stands in the signature.
+"""
+
+from typing import Any
+
+from cxr_max.plugins import Registry
+
+REGISTRY = Registry("task", __name__, "cxr_max.tasks", ("NAME", "QUESTIONS", "VERSION", "MIMIC", "load", "measures"))
+
+
+def names() -> tuple[str, ...]:
+    """Names of all tasks, ours and those of installed packages."""
+    return REGISTRY.names()
+
+
+def get(name: str) -> Any:
+    """A task module by name, or by the path of a Python file.
+
+    Raises:
+        UnknownNameError: no such task; the known ones are listed.
+    """
+    return REGISTRY.get(name)

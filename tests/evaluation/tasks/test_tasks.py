@@ -1,0 +1,124 @@
+"""Every task on a small set in the published format: questions, truths, measures, images that are not there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxr_max.errors import MissingFileError, UnknownNameError
+from cxr_max.evaluation import ask, metrics, tasks
+from cxr_max.evaluation.types import Context, Output
+from tests.evaluation import worlds
+
+ROOTS: dict[str, Callable[[Path], Any]] = {
+    "zero_shot_chestx_det10": worlds.det10,
+    "zero_shot_chexpert": worlds.chexpert_valid,
+    "zero_shot_chestxray14": worlds.chestxray14,
+    "zero_shot_open_i": worlds.openi,
+    "ms_cxr_t_presence_strict": worlds.ms_cxr_t,
+    "ms_cxr_t_presence_blank0": worlds.ms_cxr_t,
+    "ms_cxr_t_presence_annotated": worlds.ms_cxr_t,
+    "ms_cxr_t_progression": worlds.ms_cxr_t,
+}
+
+
+def _context(name: str, folder: Path, **more: Any) -> Context:
+    made = ROOTS[name](folder / "world")
+    return Context(made if isinstance(made, tuple) else (made,), **more)
+
+
+def _answered(name: str, folder: Path, right: bool) -> list[Any]:
+    from dataclasses import replace
+
+    def text(item: Any) -> str:
+        truth = item.sample.options[0 if item.target else 1] if isinstance(item.target, int) else item.target
+        return truth if right else next(o for o in item.sample.options if o != truth)
+
+    return [replace(i, output=Output(text(i))) for i in tasks.get(name).load(_context(name, folder))]
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_questions_are_unique_have_images_and_do_not_give_the_answer_away(name: str, tmp_path: Path) -> None:
+    items = tasks.get(name).load(_context(name, tmp_path))
+    assert items
+    assert len({i.sample.id for i in items}) == len(items)
+    assert all(i.sample.images and all(p.is_file() for p in i.sample.images) for i in items)
+    prompts = {i.group: {j.sample.prompt for j in items if j.group == i.group} for i in items}
+    assert all(len(p) == 1 for p in prompts.values()), "a prompt that differs between samples could carry the answer"
+
+
+@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("right", [True, False])
+def test_perfect_and_always_wrong_answers(name: str, right: bool, tmp_path: Path) -> None:
+    task = tasks.get(name)
+    items = _answered(name, tmp_path, right)
+    for measure in task.measures(items, ask.how(items)):
+        scores = metrics.get(measure.metric).aggregate(measure.stats)
+        value = float(scores.get("auc", scores.get("accuracy"))[0])
+        assert np.isnan(value) or value == float(right)
+        assert measure.notes["failed"] == 0
+        assert measure.notes["n"] == len(measure.patients)
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_unanswered_questions_count_as_wrong_and_are_counted(name: str, tmp_path: Path) -> None:
+    task = tasks.get(name)
+    items = task.load(_context(name, tmp_path))
+    for measure in task.measures(items, ask.how(items)):
+        scores = metrics.get(measure.metric).aggregate(measure.stats)
+        value = float(scores.get("auc", scores.get("accuracy"))[0])
+        assert np.isnan(value) or value == (0.5 if measure.metric == "auc" else 0.0)
+        assert measure.notes["failed"] == measure.notes["n"]
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_a_limit_takes_the_same_questions_every_time(name: str, tmp_path: Path) -> None:
+    context = _context(name, tmp_path, limit=7)
+    first = [i.sample.id for i in tasks.get(name).load(context)]
+    assert first == [i.sample.id for i in tasks.get(name).load(context)]
+    assert len(first) == 7
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_without_its_data_a_task_names_the_command(name: str) -> None:
+    with pytest.raises(MissingFileError, match="cxr-max"):
+        tasks.get(name).load(Context())
+
+
+def test_the_three_definitions_of_presence(tmp_path: Path) -> None:
+    roots = worlds.ms_cxr_t(tmp_path)
+    counts = {}
+    for name in ("strict", "blank0", "annotated"):
+        items = tasks.get(f"ms_cxr_t_presence_{name}").load(Context(roots))
+        counts[name] = (len(items), sum(i.target == "yes" for i in items))
+    # 60 cells; labels cycle through 1, 0, -1, empty, progressions through three values and empty.
+    assert counts == {"strict": (30, 15), "blank0": (45, 15), "annotated": (60, 45)}
+
+
+def test_presence_definitions_share_their_questions(tmp_path: Path) -> None:
+    roots = worlds.ms_cxr_t(tmp_path)
+    loaded = {n: tasks.get(f"ms_cxr_t_presence_{n}") for n in ("strict", "blank0")}
+    samples = {n: {i.sample.id: i.sample for i in t.load(Context(roots))} for n, t in loaded.items()}
+    assert all(samples["blank0"][k] == s for k, s in samples["strict"].items())
+    assert loaded["strict"].QUESTIONS == loaded["blank0"].QUESTIONS
+
+
+def test_progression_shows_the_previous_image_first(tmp_path: Path) -> None:
+    item = tasks.get("ms_cxr_t_progression").load(Context(worlds.ms_cxr_t(tmp_path)))[0]
+    previous, current = item.sample.images
+    assert previous.stem < current.stem
+    assert item.sample.options == ("improving", "stable", "worsening")
+
+
+def test_pairs_without_images_are_asked_without_and_all_missing_is_an_error(tmp_path: Path) -> None:
+    items = tasks.get("ms_cxr_t_progression").load(Context(worlds.ms_cxr_t(tmp_path / "a", missing_images=3)))
+    assert {bool(i.sample.images) for i in items} == {True, False}
+    with pytest.raises(MissingFileError, match="none of the 12"):
+        tasks.get("ms_cxr_t_progression").load(Context(worlds.ms_cxr_t(tmp_path / "b", missing_images=12)))
+
+
+def test_unknown_task() -> None:
+    with pytest.raises(UnknownNameError, match="ms_cxr_t_progression"):
+        tasks.get("nope")
