@@ -1,6 +1,7 @@
 """The versioned dataset: raw teacher outputs -> tables -> a release folder that is verified, compared and loaded."""
 
 import importlib
+import pkgutil
 from typing import Any
 
 _MODULE_OF = {
@@ -8,16 +9,13 @@ _MODULE_OF = {
     "build": "building",
     "extend": "derive",
     "load_dataset": "load",
+    "rebuild": "rebuilding",
     "Release": "release",
     "open_release": "release",
 }
 """Public names and the modules that define them, imported when first used."""
 
-_MODULES = (
-    "analyse", "builder", "building", "card", "content", "contracts", "croissant", "derive", "diff", "export", "finish",
-    "folder", "hub", "identity", "ingest", "layout", "load", "locate", "manifest", "readers", "release", "resolve",
-    "rows", "sample", "shapes", "sources", "swap", "verify", "versions", "writing",
-)  # fmt: skip
+_MODULES = frozenset(m.name for m in pkgutil.iter_modules(__path__))
 
 __all__ = [*_MODULE_OF]
 

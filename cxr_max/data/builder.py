@@ -6,6 +6,7 @@ changed release is never answered from an older one's Arrow files.
 """
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.table import table_cast
 
+from cxr_max import data
 from cxr_max.data import intact, locate, places, splits
 from cxr_max.data.card import CITATION, HOMEPAGE, LICENSE
 from cxr_max.errors import DataError, UnknownNameError, UsageError
@@ -24,6 +26,9 @@ from cxr_max.schema import TABLES
 
 RELEASED: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.released)
 DEFAULT = "trajectories"
+JOINED_FROM: tuple[str, ...] = ("instances", "trajectories")
+"""Tables a join to MIMIC-CXR reads, whichever table is loaded."""
+
 SYNTHETIC = locate.SYNTHETIC
 ROWS_PER_SHARD = 4096
 """Rows of one unit of parallel work: large enough for Arrow, small enough for several workers per file."""
@@ -93,18 +98,23 @@ class CxrMax(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         self._located = locate.locate(
             SYNTHETIC if name == SYNTHETIC else release,
             revision,
-            tables=(self._table,),
+            tables=dict.fromkeys((self._table, *(JOINED_FROM if mimic_root is not None else ()))),
             token=kwargs.get("token"),
         )
         if self._table not in self._located.tables:
             listed = ", ".join(self._located.tables)
             raise UnknownNameError.of("table", self._table, self._located.tables, next=f"{self._located} has: {listed}")
         _say(str(self._located))
-        self._joined = None
+        self._mimic_root = mimic_root
+        self._join = data.joining.Join(self._located, mimic_root) if mimic_root is not None else None
         hash = f"{self._located.sha256}-{_CAST}"
         if kwargs.get("features") is not None:
             hash = f"{hash}-{datasets.fingerprint.Hasher.hash(kwargs['features'])}"
-        kwargs.update(hash=hash, dataset_name=NAME, key=hash[:16], version=self._version())
+        if self._join is not None:
+            hash = f"{hash}-{self._join.key}"
+        kwargs.update(
+            hash=hash, dataset_name=NAME, key=hashlib.sha256(hash.encode()).hexdigest()[:16], version=self._version()
+        )
         super().__init__(
             cache_dir=str(places.arrow_root(self._located, cache_dir, mimic_root)),
             config_name=name,
@@ -115,6 +125,15 @@ class CxrMax(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         )
         # Arrow files may have been written for the same release at another place.
         self.info.version = self._version()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Frames stay behind: a worker finds the join in the private cache.
+        return {**self.__dict__, "_join": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self._mimic_root is not None:
+            self._join = data.joining.Join(self._located, self._mimic_root)
 
     def _version(self) -> datasets.Version:
         """The release's version; `datasets` knows three numbers only, so the whole line is its description."""
@@ -132,12 +151,15 @@ class CxrMax(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         else:
             present = set(_schema(first).names)
             columns = tuple(c for c in TABLES[self._table].names if c in present)
+        features = TABLES[self._table].features(columns)
+        if self._join is not None:
+            features = self._join.features(self._table, columns)
         return datasets.DatasetInfo(
             description=f"{TABLES[self._table].doc}; {self._located}",
             citation=CITATION,
             homepage=HOMEPAGE,
             license=LICENSE,
-            features=TABLES[self._table].features(columns),
+            features=features,
         )
 
     def _paths(self) -> dict[str, list[Path]]:
@@ -157,9 +179,12 @@ class CxrMax(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _generate_tables(self, files: list[str], row_groups: list[list[int]]) -> Iterator[tuple[Any, pa.Table]]:
         schema = self.info.features.arrow_schema
+        own = [c for c in TABLES[self._table].names if c in schema.names]
         for i, (file, groups) in enumerate(zip(files, row_groups, strict=True)):
             with pq.ParquetFile(file) as parquet:
-                table = parquet.read_row_groups(groups, columns=schema.names)
+                table = parquet.read_row_groups(groups, columns=own)
+            if self._join is not None:
+                table = self._join.apply(table, schema.names)
             yield (i, 0), table_cast(table.replace_schema_metadata(None), schema)
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:

@@ -50,9 +50,7 @@ def commit_of(repo: str, revision: str | None, refs: Path, *, token: "str | bool
         if revision is None or not _FIXED.fullmatch(revision) or not kept.is_file():
             raise
         return kept.read_text(encoding="ascii")
-    cache_dir()
-    private_dir(refs.parent)
-    private_dir(refs)
+    _closed(refs)
     write_atomic(kept, commit, mode=0o600)
     return commit
 
@@ -63,12 +61,18 @@ def fetch(repo: str, commit: str, names: Iterable[str], folder: Path, *, token: 
     Raises:
         As `resolve`; MissingFileError also when the commit lacks a file.
     """
-    cache_dir()
-    private_dir(folder.parent)
-    private_dir(folder)
+    _closed(folder)
     client = api(token)
     for name in names:
         talk(f"{name} of {repo}", _download(client, repo, commit, name, folder))
+
+
+def _closed(folder: Path) -> None:
+    """Make a folder of the cache, and every folder above it up to the cache itself, with mode 0700."""
+    root = cache_dir()
+    for above in reversed((folder, *folder.parents)):
+        if above.is_relative_to(root):
+            private_dir(above)
 
 
 def _download(client: Any, repo: str, commit: str, name: str, folder: Path) -> Callable[[], Any]:
@@ -135,8 +139,8 @@ def _status(error: BaseException | None) -> int | None:
 
 def _from_the_line(error: Exception) -> bool:
     """Whether server or network are to blame; everything else is a fault of ours and stays visible."""
-    kinds = (type(error), type(error.__cause__))
-    return isinstance(error, OSError) or any(k.__module__.startswith(("http", "requests", "urllib3")) for k in kinds)
+    both = (error, error.__cause__)
+    return any(isinstance(e, OSError) or type(e).__module__.startswith(("http", "requests", "urllib3")) for e in both)
 
 
 def _passing(error: Exception) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_max.data import hub, manifest
+from cxr_max import data
+from cxr_max.data import hub, manifest, swap
 from cxr_max.data.layout import MANIFEST, parse_shard
 from cxr_max.errors import MissingFileError, UsageError
 from cxr_max.folders import cache_path
@@ -114,6 +115,8 @@ def locate(
     if name == SYNTHETIC and synthetic is not None and not Path(name).is_dir():
         return _of_revision(read(synthetic(), source="the built-in synthetic world"), wanted)
     path = Path(name).expanduser()
+    # An exchange of two releases that was cut short leaves nothing at the place itself.
+    swap.recover(path, lambda place: bool(data.release.is_complete(place)))
     if path.is_dir():
         return _of_revision(read(path.resolve()), wanted)
     found = _REPO.fullmatch(name.removeprefix("hf://datasets/"))
