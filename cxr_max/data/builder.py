@@ -100,6 +100,7 @@ class CxrMax(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             revision,
             tables=dict.fromkeys((self._table, *(JOINED_FROM if mimic_root is not None else ()))),
             token=kwargs.get("token"),
+            synthetic=data.synthetic.folder,
         )
         if self._table not in self._located.tables:
             listed = ", ".join(self._located.tables)
