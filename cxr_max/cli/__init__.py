@@ -21,8 +21,8 @@ ORDER = (
 """How `--help` lists the verbs: along the way the data flow. A verb that is not named here comes last."""
 
 
-def build() -> typer.Typer:
-    """Put the verbs of this folder together."""
+def application() -> typer.Typer:
+    """Put the verbs of this folder together. Not called `build`: that name becomes the verb's module once imported."""
     app = typer.Typer(
         name="cxr-max",
         help="CXR-MAX: dataset, MIMIC-CXR joins, teacher drift, APO training, evaluation.\n\nExample: cxr-max doctor",
@@ -62,7 +62,7 @@ def _main(
 def main() -> None:
     """Entry point: exit 0 done, 1 check failed, 2 wrong use, 3 bad data."""
     try:
-        build()()
+        application()()
     except CxrMaxError as e:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
         console.print(f"error: {e}", style="red", markup=False)

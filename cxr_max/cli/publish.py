@@ -38,7 +38,7 @@ def command(
             "name one of --physionet DIR (the usual way) and --repo ORG/NAME",
             next=f"cxr-max publish {release} --physionet DIR",
         )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     if physionet is not None:
         place = cxr_max.data.physionet.bundle(release, physionet, overwrite=overwrite)
         if as_json:
@@ -46,7 +46,7 @@ def command(
             return
         console.print(f"bundle    {place}")
         console.print("next      complete the passages in [brackets] in README.md, then upload it as a new project")
-        console.print("          on physionet.org with MIMIC-CXR and MIMIC-CXR-JPG as parent projects", markup=False)
+        console.print("          on physionet.org with MIMIC-CXR and MIMIC-CXR-JPG as parent projects")
         return
     target = cxr_max.data.publish.Target(
         repo=str(repo), data_class=data_class, public=public, statement=statement or _ask
@@ -56,13 +56,13 @@ def command(
         print(json.dumps(asdict(done)))
         return
     state = "was published already, nothing was sent" if done.already else f"{done.files} files"
-    console.print(f"{done.repo}@{done.tag} ({done.data_class}): {state}; commit {done.commit[:12]}", markup=False)
+    console.print(f"{done.repo}@{done.tag} ({done.data_class}): {state}; commit {done.commit[:12]}")
 
 
 def _ask(sentence: str) -> str:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     console.print("A derived release may go to a private repository with manual gating only. Type this, word for word:")
-    console.print(f"  {sentence}", markup=False)
+    console.print(f"  {sentence}")
     try:
         return input("> ")
     except EOFError:

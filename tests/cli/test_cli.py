@@ -60,7 +60,7 @@ def test_help_is_fast(args: list[str]) -> None:
 
 
 def test_every_verb_defines_a_command_or_a_group() -> None:
-    group = cli.build()
+    group = cli.application()
     names = {c.name for c in group.registered_commands} | {g.name for g in group.registered_groups}
     assert names == set(cli.verbs())
 

@@ -19,18 +19,18 @@ def release(tmp_path: Path) -> Path:
 
 
 def fails(*arguments: str, typed: str = "") -> CxrMaxError:
-    result = RUN.invoke(cli.build(), ["publish", *arguments], input=typed)
+    result = RUN.invoke(cli.application(), ["publish", *arguments], input=typed)
     assert isinstance(result.exception, CxrMaxError), result.output
     return result.exception
 
 
 def test_the_bundle(release: Path, tmp_path: Path) -> None:
-    done = RUN.invoke(cli.build(), ["publish", str(release), "--physionet", str(tmp_path / "out")])
+    done = RUN.invoke(cli.application(), ["publish", str(release), "--physionet", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "mimic-cxr-ext-cxr-max-1.0.0" in done.output
     assert "[brackets]" in done.output
     again = RUN.invoke(
-        cli.build(), ["publish", str(release), "--physionet", str(tmp_path / "out"), "--overwrite", "--json"]
+        cli.application(), ["publish", str(release), "--physionet", str(tmp_path / "out"), "--overwrite", "--json"]
     )
     assert Path(json.loads(again.stdout)["bundle"]).is_dir()
 

@@ -24,7 +24,7 @@ import zstandard
 from PIL import Image, PngImagePlugin
 from typer.testing import CliRunner
 
-from cxr_max.cli import build
+from cxr_max.cli import application
 from cxr_max.errors import MissingFileError
 from cxr_max.folders import restricted_dir
 from cxr_max.mimic import guard as guard_module
@@ -368,16 +368,16 @@ def test_the_command_line(world: leaky.World, out: Path) -> None:
     (out / "x.html").write_text(world.passage())
     runner = CliRunner()
     options = ["mimic", "guard", str(out), "--mimic-root", str(world.path)]
-    result = runner.invoke(build(), [*options, "--json"])
+    result = runner.invoke(application(), [*options, "--json"])
     assert result.exit_code == 1
     assert json.loads(result.stdout)["found"] == {TEXT: 1}
-    shown = runner.invoke(build(), options)
+    shown = runner.invoke(application(), options)
     assert shown.exit_code == 1
     assert "x.html" in shown.stdout
     assert world.passage(words=3) not in shown.stdout
     (out / "x.html").write_text("nothing")
-    assert runner.invoke(build(), options).exit_code == 0
-    missing = runner.invoke(build(), ["mimic", "guard", str(out / "none"), "--mimic-root", str(world.path)])
+    assert runner.invoke(application(), options).exit_code == 0
+    missing = runner.invoke(application(), ["mimic", "guard", str(out / "none"), "--mimic-root", str(world.path)])
     assert isinstance(missing.exception, MissingFileError)
 
 
