@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cxr_max.errors import UsageError
 from cxr_max.folders import write_atomic
+from cxr_max.plugins import Registry
 
 PLAN: tuple[tuple[str, str], ...] = (
     ("synth", "a synthetic world: patients, images, reports, seven simulated teachers"),
@@ -59,8 +60,12 @@ class StageResult:
 
 Stage = Callable[[DemoConfig], str]
 
-STAGES: dict[str, Stage] = {}
-"""The stages this version has; each returns the line that names what to open."""
+REGISTRY = Registry("stage", "cxr_max.app.stages", "cxr_max.stages", ("run",))
+
+
+def stages() -> dict[str, Stage]:
+    """The stages this version has; each returns the line that names what to open."""
+    return {name: REGISTRY.get(name).run for name in REGISTRY.own()}
 
 
 def run(config: DemoConfig, *, on_stage: Callable[[str, str], None] = lambda name, what: None) -> list[StageResult]:
@@ -74,9 +79,9 @@ def run(config: DemoConfig, *, on_stage: Callable[[str, str], None] = lambda nam
         UsageError: the output folder holds something that is not a demo's, or a demo of other settings.
     """
     _claim(config)
-    results = []
+    results, have = [], stages()
     for name, what in PLAN:
-        stage, mark = STAGES.get(name), config.out / f".{name}.done"
+        stage, mark = have.get(name), config.out / f".{name}.done"
         if stage is None:
             results.append(StageResult(name, "missing", 0.0, "not part of this version yet"))
         elif mark.exists():

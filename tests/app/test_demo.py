@@ -9,11 +9,11 @@ from cxr_max.errors import UsageError
 
 
 def test_stages_that_exist_are_of_the_plan() -> None:
-    assert set(demo.STAGES) <= {name for name, _ in demo.PLAN}
+    assert set(demo.stages()) <= {name for name, _ in demo.PLAN}
 
 
 def test_missing_stages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "STAGES", {"build": lambda config: "look here"})
+    monkeypatch.setattr(demo, "stages", lambda: {"build": lambda config: "look here"})
     results = {r.name: r for r in demo.run(demo.DemoConfig(tmp_path / "out"))}
     assert results["build"].state == "done"
     assert results["build"].note == "look here"
@@ -29,7 +29,7 @@ def test_a_demo_that_failed_continues_where_it_was(tmp_path: Path, monkeypatch: 
             raise RuntimeError
         return ""
 
-    monkeypatch.setattr(demo, "STAGES", {"build": lambda config: calls.append("build") or "", "join": fails})
+    monkeypatch.setattr(demo, "stages", lambda: {"build": lambda config: calls.append("build") or "", "join": fails})
     config = demo.DemoConfig(tmp_path / "out")
     with pytest.raises(RuntimeError):
         demo.run(config)
@@ -39,7 +39,7 @@ def test_a_demo_that_failed_continues_where_it_was(tmp_path: Path, monkeypatch: 
 
 
 def test_other_settings_or_a_foreign_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "STAGES", {})
+    monkeypatch.setattr(demo, "stages", dict)
     demo.run(demo.DemoConfig(tmp_path / "out"))
     with pytest.raises(UsageError, match="other settings"):
         demo.run(demo.DemoConfig(tmp_path / "out", quick=True))

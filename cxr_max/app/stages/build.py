@@ -1,0 +1,16 @@
+"""Build the release from the simulated teachers' outputs, and verify it."""
+
+from typing import Any
+
+from cxr_max import data
+from cxr_max.errors import CheckFailedError
+
+
+def run(config: Any) -> str:
+    """A release named cxr-max, so that plain `datasets` finds it by that name too."""
+    release = config.out / "cxr-max"
+    built = data.build([config.out / "world" / "raw"], release, jobs=2, overwrite=release.exists())
+    problems = built.release.verify()
+    if not problems.ok:
+        raise CheckFailedError("the release that was just built does not verify", next=f"cxr-max verify {release}")
+    return f"{release}: version {built.release.version}, {built.n_rows} trajectories; README.md is its card"
