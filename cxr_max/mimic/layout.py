@@ -47,7 +47,7 @@ _VERSION = re.compile(r"mimic-cxr(-jpg)?/(\d+\.\d+\.\d+)(?:/|$)", re.IGNORECASE)
 
 MAX_DEPTH = 7
 MAX_FOLDERS = 5_000
-PROBED_STUDIES = 64
+PROBED = 8
 KINDS: tuple[str, ...] = ("jpg", "dicom", "reports")
 SUFFIXES: dict[str, str] = {"jpg": ".jpg", "dicom": ".dcm"}
 MARKER = "SYNTHETIC"
@@ -86,13 +86,13 @@ class Layout:
 
     @cached_property
     def kinds(self) -> dict[str, list[Path]]:
-        """jpg, dicom, reports -> trees, flat folders and zips in which a look at some studies found them."""
+        """jpg, dicom, reports -> trees, flat folders and zips in which a look at some patients found them."""
         found: dict[str, list[Path]] = {kind: [] for kind in KINDS}
         for tree in self.trees:
             for kind in _probe_tree(tree):
                 found[kind].append(tree)
         for flat in self.flats:
-            for kind in {_kind(name) for name in islice(_image_names(flat), PROBED_STUDIES)}:
+            for kind in {_kind(name) for name in islice(_image_names(flat), PROBED)}:
                 found[kind].append(flat)
         found["reports"].extend(self.zips)
         return found
@@ -293,10 +293,10 @@ def _note_file(path: Path, layout: Layout) -> None:
 
 
 def _probe_tree(tree: Path) -> set[str]:
-    """Kinds of files in the first studies of each group of patients."""
+    """Kinds of files of the first patients of each group."""
     found: set[str] = set()
     for group in sorted(p for p in tree.iterdir() if _GROUP.fullmatch(p.name)):
-        for subject in islice((e for e in os.scandir(group) if e.is_dir()), PROBED_STUDIES):
+        for subject in islice((e for e in os.scandir(group) if e.is_dir()), PROBED):
             for entry in os.scandir(subject):
                 if entry.name.endswith(".txt"):
                     found.add("reports")

@@ -36,6 +36,8 @@ def images(root: MimicRoot, wanted: pl.DataFrame, *, prefer: Prefer = "jpg") -> 
     found: list[str | None] = [None] * wanted.height
     kinds: list[str | None] = [None] * wanted.height
     for kind in (prefer, *(k for k in SUFFIXES if k != prefer)):
+        if all(found):
+            break
         for look in (*_trees(root, wanted, kind), *_flats(root, wanted, kind)):
             for i, path in look(i for i, p in enumerate(found) if p is None):
                 found[i], kinds[i] = path, kind
@@ -46,8 +48,10 @@ Look = Callable[[Iterable[int]], Iterable[tuple[int, str]]]
 
 
 def _trees(root: MimicRoot, wanted: pl.DataFrame, kind: str) -> list[Look]:
-    # What a look at some studies found comes first; the others still get their turn.
-    trees = sorted(root.layout.trees, key=lambda tree: tree not in root.layout.kinds[kind])
+    trees = root.layout.trees
+    if len(trees) > 1:
+        # Where a look at some patients found this kind comes first; the others still get their turn.
+        trees = sorted(trees, key=lambda tree: tree not in root.layout.kinds[kind])
     if not trees:
         return []
     subject = pl.col("subject_id").cast(pl.String)

@@ -1,5 +1,6 @@
 """The matching behind a join: every instance of a release against tables, images and reports on disk."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import polars as pl
@@ -8,7 +9,9 @@ from cxr_max.mimic import coverage, locate, overlap, reports, sums, tables
 from cxr_max.mimic.layout import MimicRoot
 from cxr_max.schema import FINDINGS
 
-ID_TABLES: tuple[str, ...] = ("metadata", "split", "records")
+ID_TABLES: tuple[str, ...] = ("split", "metadata", "records")
+"""Each gives the subject and study of every image; the split table is read anyway."""
+
 INSTANCE = ("instance_id", "subject_id", "study_id", "split")
 
 
@@ -56,11 +59,15 @@ def match(instances: pl.DataFrame, root: MimicRoot, options: Options) -> Matched
     images = (
         instances.select(*INSTANCE, pl.col("dicom_ids").alias("dicom_id")).explode("dicom_id").drop_nulls("dicom_id")
     )
-    known, splits, labels = _read(images, root, options.labeler)
-    images = _check_ids(images, known, splits, root)
-    images = locate.images(root, images.with_columns(_usable("dicom_id")), prefer=options.prefer).with_columns(
-        images["dicom_id"]
-    )
+    studies = instances.select("subject_id", "study_id").unique(maintain_order=True)
+    # The file system answers while the tables are read: both wait outside of Python most of the time.
+    with ThreadPoolExecutor(2) as pool:
+        located = pool.submit(locate.images, root, images, prefer=options.prefer)
+        reported = pool.submit(reports.exist, root, studies)
+        known, splits, labels = _read(images, root, options)
+        images = _check_ids(located.result(), known, splits)
+        studies = studies.with_columns(reported.result())
+    images = images.with_columns(_usable("path"), _usable("kind"))
     rows = instances.select(*INSTANCE, "diseases").join(
         _per_instance(images), on="instance_id", how="left", maintain_order="left"
     )
@@ -70,7 +77,7 @@ def match(instances: pl.DataFrame, root: MimicRoot, options: Options) -> Matched
         pl.col("image_status").fill_null("missing"),
         pl.col("images").fill_null(pl.lit([], dtype=pl.List(pl.String))),
     )
-    rows = _with_reports(_with_labels(rows, labels), root)
+    rows = _with_reports(_with_labels(rows, labels), studies)
     rows = rows.with_columns(coverage.agreement(rows))
     bad: tuple[str, ...] = ()
     rows = rows.with_columns(pl.lit("unchecked").alias("hash_status"))
@@ -91,31 +98,30 @@ def _usable(column: str) -> pl.Expr:
     return pl.when(~pl.col("id_status").is_in(["ambiguous", "contradicting"])).then(pl.col(column))
 
 
-def _read(
-    images: pl.DataFrame, root: MimicRoot, labeler: str
-) -> tuple[pl.DataFrame | None, pl.DataFrame | None, pl.DataFrame | None]:
-    """The rows of the tables that the release needs, read side by side; None for a table that is not there."""
+def _read(images: pl.DataFrame, root: MimicRoot, options: Options) -> tuple[pl.DataFrame | None, ...]:
+    """Ids, splits and labels, as far as the release needs them, read side by side; None for a table not there."""
     dicoms, studies = images.lazy().select("dicom_id").unique(), images.lazy().select("study_id").unique()
     wanted: dict[str, pl.LazyFrame] = {}
-    name = next((t for t in ID_TABLES if root.has(t)), None)
-    if name:
-        ids = tables.scan(root.table_file(name), tables.IDS)
-        wanted["ids"] = ids.join(dicoms, on="dicom_id", how="semi").unique()
     if root.has("split"):
-        split = root.splits().select("dicom_id", "subject_id", "split")
+        split = tables.scan(root.table_file("split"), {**tables.IDS, "split": pl.String()})
         # Rows outside train also tell whom the official evaluation splits hold.
-        wanted["split"] = split.join(
-            dicoms.with_columns(pl.lit(True).alias("asked")), on="dicom_id", how="left"
-        ).filter(pl.col("asked") | (pl.col("split") != "train"))
-    if root.has(labeler):
-        wanted["labels"] = root.labels(labeler).join(studies, on="study_id", how="semi").unique()
+        wanted["split"] = pl.concat(
+            [split.join(dicoms, on="dicom_id", how="semi"), split.filter(pl.col("split") != "train")]
+        )
+    others = [name for name in ID_TABLES[1:] if root.has(name) and (options.verify or "split" not in wanted)]
+    for name in others if options.verify else others[:1]:
+        ids = tables.scan(root.table_file(name), tables.IDS)
+        wanted[name] = ids.join(dicoms, on="dicom_id", how="semi")
+    if root.has(options.labeler):
+        wanted["labels"] = root.labels(options.labeler).join(studies, on="study_id", how="semi")
     found = dict(zip(wanted, tables.collect(*wanted.values()), strict=True))
-    return found.get("ids"), found.get("split"), found.get("labels")
+    if "split" in found:
+        tables.check_splits(found["split"], root.table_file("split"))
+    known = [found[name].select(*tables.IDS) for name in ID_TABLES if name in found]
+    return pl.concat(known).unique() if known else None, found.get("split"), found.get("labels")
 
 
-def _check_ids(
-    images: pl.DataFrame, known: pl.DataFrame | None, splits: pl.DataFrame | None, root: MimicRoot
-) -> pl.DataFrame:
+def _check_ids(images: pl.DataFrame, known: pl.DataFrame | None, splits: pl.DataFrame | None) -> pl.DataFrame:
     """Add id_status and split_status to each image."""
     if known is None:
         images = images.with_columns(pl.lit("unchecked").alias("id_status"))
@@ -189,7 +195,9 @@ def _with_labels(rows: pl.DataFrame, labels: pl.DataFrame | None) -> pl.DataFram
     if labels is None:
         nothing = [pl.lit(None, pl.Int8).alias(name) for name in FINDINGS]
         return rows.with_columns(pl.lit("unchecked").alias("label_status"), *nothing)
-    one = labels.group_by("study_id").agg(pl.len().alias("n_rows"), *(pl.col(name).first() for name in FINDINGS))
+    one = labels.select("study_id", *FINDINGS).with_columns(pl.lit(1).alias("n_rows"))
+    if not labels["study_id"].is_unique().all():
+        one = one.unique().group_by("study_id").agg(pl.col("n_rows").sum(), *(pl.col(n).first() for n in FINDINGS))
     joined = rows.join(one, on="study_id", how="left", maintain_order="left")
     status = (
         pl.when(~_CLEAR)
@@ -210,15 +218,9 @@ def _with_labels(rows: pl.DataFrame, labels: pl.DataFrame | None) -> pl.DataFram
     )
 
 
-def _with_reports(rows: pl.DataFrame, root: MimicRoot) -> pl.DataFrame:
-    studies = rows.select("subject_id", "study_id").unique(maintain_order=True)
-    there = [bool(place.file) for place in reports.locate(root, studies.iter_rows())]
-    joined = rows.join(
-        studies.with_columns(pl.Series("there", there, pl.Boolean)),
-        on=["subject_id", "study_id"],
-        how="left",
-        maintain_order="left",
-    )
+def _with_reports(rows: pl.DataFrame, studies: pl.DataFrame) -> pl.DataFrame:
+    """Add report_status; `studies` has subject_id, study_id and `there`."""
+    joined = rows.join(studies, on=["subject_id", "study_id"], how="left", maintain_order="left")
     status = (
         pl.when(~_CLEAR)
         .then(pl.lit("contradicting"))

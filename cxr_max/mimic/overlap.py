@@ -34,27 +34,26 @@ def patients(root: MimicRoot, *, splits: pl.DataFrame | None = None) -> pl.DataF
     Raises:
         DataError: a set's file cannot be read, or does not tell its patients.
     """
-    found: dict[int, list[str]] = {}
-    for name in SETS:
-        for subject in _subjects(root, name, splits):
-            found.setdefault(subject, []).append(name)
-    return pl.DataFrame(
-        {"subject_id": list(found), "evaluation_sets": list(found.values())},
-        schema={"subject_id": pl.Int32, "evaluation_sets": pl.List(pl.String)},
-    )
+    frames = [
+        pl.DataFrame({"subject_id": _subjects(root, name, splits)}, schema={"subject_id": pl.Int32}).with_columns(
+            pl.lit(name).alias("evaluation_sets")
+        )
+        for name in SETS
+    ]
+    return pl.concat(frames).group_by("subject_id", maintain_order=True).agg("evaluation_sets")
 
 
-def _subjects(root: MimicRoot, name: str, splits: pl.DataFrame | None) -> list[int]:
+def _subjects(root: MimicRoot, name: str, splits: pl.DataFrame | None) -> pl.Series | list[int]:
     if name.startswith("mimic-cxr "):
         if splits is None:
             (splits,) = tables.collect(root.splits()) if root.has("split") else (_NO_SPLITS,)
         wanted = splits.filter(pl.col("split") == name.removeprefix("mimic-cxr "))
-        return wanted["subject_id"].unique().sort().to_list()
+        return wanted["subject_id"].unique().sort()
     if name == "radiologist":
         if not root.has(name):
             return []
         (rows,) = tables.collect(root.labels(name))
-        return rows["subject_id"].drop_nulls().unique().sort().to_list()
+        return rows["subject_id"].drop_nulls().unique().sort()
     return sorted({s for path in root.layout.evaluation.get(name, []) for s in _of_file(root, path)})
 
 

@@ -107,6 +107,22 @@ def locate(root: MimicRoot, studies: Iterable[tuple[int, int]]) -> list[Place]:
     return places
 
 
+def exist(root: MimicRoot, studies: pl.DataFrame) -> pl.Series:
+    """Whether the report of each study (subject_id, study_id) is on disk, as a column `there`; opens none of them."""
+    subject = pl.col("subject_id").cast(pl.String)
+    name = pl.format("p{}/p{}/s{}.txt", subject.str.slice(0, 2), subject, pl.col("study_id"))
+    names: list[str] = studies.select(name.alias("name"))["name"].to_list()
+    there = [False] * len(names)
+    exists = os.path.exists
+    for tree in root.layout.trees:
+        top = f"{tree}{os.sep}"
+        there = [yes or exists(top + name) for yes, name in zip(there, names, strict=True)]
+    for path in root.layout.zips if not all(there) else ():
+        members = _members(str(path), path.stat().st_mtime_ns)
+        there = [yes or name in members for yes, name in zip(there, names, strict=True)]
+    return pl.Series("there", there, pl.Boolean)
+
+
 @cache
 def _members(path: str, mtime_ns: int) -> dict[str, str]:
     """Relative path of each report -> its name in the zip; `mtime_ns` tells a changed file."""

@@ -168,9 +168,9 @@ def test_contradicting_ids_join_nothing(root: Path) -> None:
 def test_an_image_of_two_studies_and_a_study_with_two_label_rows_are_ambiguous(root: Path) -> None:
     image = world.IMAGES[0][2]
     world.write_tables(root, zipped=False)
-    metadata = root / "mimic-cxr-2.0.0-metadata.csv"
-    lines = metadata.read_text().splitlines()
-    metadata.write_text("\n".join([*lines, lines[1], lines[1].replace("50000201", "50000299"), ""]))
+    split = root / "mimic-cxr-2.0.0-split.csv"
+    lines = split.read_text().splitlines()
+    split.write_text("\n".join([*lines, lines[2], lines[1], lines[1].replace("50000201", "50000299"), ""]))
     labels = root / "mimic-cxr-2.0.0-chexpert.csv"
     rows = labels.read_text().splitlines()
     other = rows[4].replace("1.0", "0.0")
@@ -180,6 +180,17 @@ def test_an_image_of_two_studies_and_a_study_with_two_label_rows_are_ambiguous(r
     assert statuses(joined, "id_status")[0] == "ambiguous"
     assert statuses(joined, "label_status")[4] == "ambiguous"
     assert joined.matched.instances["Pneumonia"][4] is None
+
+
+def test_verifying_also_compares_the_tables_with_each_other(root: Path) -> None:
+    world.write_tables(root, zipped=False)
+    metadata = root / "mimic-cxr-2.0.0-metadata.csv"
+    metadata.write_text(
+        metadata.read_text().replace(f"{world.IMAGES[2][2]},10000101", f"{world.IMAGES[2][2]},10000199")
+    )
+    assert mimic.join(make_release(), root).coverage.ambiguous.count == 0
+    verified = mimic.join(make_release(), root, options=mimic.Options(verify=True))
+    assert verified.coverage.ambiguous.keys.to_list() == [world.IMAGES[2][2]]
 
 
 def test_a_split_that_differs_is_counted(root: Path) -> None:
