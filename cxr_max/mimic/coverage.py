@@ -1,6 +1,7 @@
 """What a join found and what it did not: counts, keys, and how far the prompted diagnoses agree with the label rows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -131,14 +132,21 @@ class Coverage:
     Attributes:
         instances: one row per instance: instance_id, subject_id, study_id, split, the columns of `STATUSES` and
             `evaluation_sets`. Class source.
-        trajectories: one row per split, teacher, status column (`what`) and `value` with the number of `rows`; value
-            `no instance row` counts trajectories whose instance the release lacks.
         bad_tables: names of tables and archives whose hash is wrong (only after `verify`).
+        rows: the release's trajectories.
     """
 
     instances: pl.DataFrame
-    trajectories: pl.DataFrame
-    bad_tables: tuple[str, ...] = ()
+    bad_tables: tuple[str, ...]
+    rows: pl.LazyFrame
+
+    @cached_property
+    def trajectories(self) -> pl.DataFrame:
+        """One row per split, teacher, status column (`what`) and `value`, with the number of trajectories (`rows`).
+
+        The value `no instance row` counts trajectories whose instance the release lacks.
+        """
+        return _count(self.rows, self.instances)
 
     def group(self, what: str, *values: str) -> Group:
         """Instances whose status `what` is one of `values`."""
@@ -204,8 +212,7 @@ class Coverage:
         }
 
 
-def count_trajectories(trajectories: pl.LazyFrame, instances: pl.DataFrame) -> pl.DataFrame:
-    """Trajectories per split, teacher and status; see `Coverage.trajectories`."""
+def _count(trajectories: pl.LazyFrame, instances: pl.DataFrame) -> pl.DataFrame:
     statuses = list(STATUSES)
     filled = instances.lazy().select("instance_id", *(pl.col(s).fill_null("no label row") for s in statuses))
     joined = trajectories.select("instance_id", "split", "teacher").join(filled, on="instance_id", how="left")

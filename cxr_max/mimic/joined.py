@@ -171,7 +171,7 @@ class Joined:
     def _labels(self) -> pl.DataFrame:
         studies = self.matched.instances.lazy().select("study_id").unique()
         have = [name for name in LABELERS if self.root.has(name)]
-        frames = [self.root.labels(n).join(studies, on="study_id", how="semi").drop("subject_id") for n in have]
+        frames = [self.root.labels(n, only=studies).drop("subject_id") for n in have]
         empty = pl.DataFrame(schema=table("labels").polars())
         return pl.concat([empty, *tables.collect(*frames)]).unique(maintain_order=True)
 
@@ -210,18 +210,14 @@ def join(
     opened = _open(root)
     key = store.key(release.manifest, opened, options)
     kept = store.load(key) if key and not refresh else None
-    if kept is not None and not match.found_again(kept[0], opened, options):
-        matched, counts = kept
-    else:
+    if kept is None or match.found_again(kept, opened, options):
         wanted = release.scan("instances").select(*INSTANCE, "dicom_ids", "diseases").collect()
-        matched = match.match(wanted, opened, options)
-        counts = coverage.count_trajectories(release.scan("trajectories"), matched.instances)
+        kept = match.match(wanted, opened, options)
         if key:
-            store.save(key, matched, counts)
-    account = Coverage(
-        matched.instances.select(*INSTANCE, *coverage.STATUSES, "evaluation_sets"), counts, matched.bad_tables
-    )
-    return Joined(release, opened, options, matched, account, store.folder(key) if key else None)
+            store.save(key, kept)
+    statuses = kept.instances.select(*INSTANCE, *coverage.STATUSES, "evaluation_sets")
+    account = Coverage(statuses, kept.bad_tables, release.scan("trajectories"))
+    return Joined(release, opened, options, kept, account, store.folder(key) if key else None)
 
 
 def check_out(out: Path, *, overwrite: bool = False) -> None:

@@ -168,8 +168,8 @@ class MimicRoot:
         """One row per image with its split; see `cxr_max.mimic.tables.splits`."""
         return tables.splits(self.table_file("split"))
 
-    def labels(self, labeler: str = "chexpert") -> pl.LazyFrame:
-        """One row per study: `chexpert`, `negbio` or `radiologist`; see `cxr_max.mimic.tables.labels`.
+    def labels(self, labeler: str = "chexpert", *, only: pl.LazyFrame | None = None) -> pl.LazyFrame:
+        """One row per study (`only`: of these study_ids): `chexpert`, `negbio` or `radiologist`; see `tables.labels`.
 
         Raises:
             UnknownNameError: another labeler.
@@ -178,7 +178,7 @@ class MimicRoot:
         if labeler not in LABELERS:
             raise UnknownNameError.of("labeler", labeler, LABELERS)
         studies = self.studies() if labeler == "radiologist" else None
-        return tables.labels(self.table_file(labeler), labeler, studies=studies)
+        return tables.labels(self.table_file(labeler), labeler, studies=studies, only=only)
 
     def records(self) -> pl.LazyFrame:
         """The list of DICOM files: dicom_id, subject_id, study_id, path."""

@@ -113,7 +113,7 @@ def _read(images: pl.DataFrame, root: MimicRoot, options: Options) -> tuple[pl.D
         ids = tables.scan(root.table_file(name), tables.IDS)
         wanted[name] = ids.join(dicoms, on="dicom_id", how="semi")
     if root.has(options.labeler):
-        wanted["labels"] = root.labels(options.labeler).join(studies, on="study_id", how="semi")
+        wanted["labels"] = root.labels(options.labeler, only=studies)
     found = dict(zip(wanted, tables.collect(*wanted.values()), strict=True))
     if "split" in found:
         tables.check_splits(found["split"], root.table_file("split"))

@@ -21,7 +21,7 @@ from cxr_max.mimic.layout import MimicRoot
 from cxr_max.mimic.match import Matched, Options
 
 FORMAT = 1
-_FRAMES = ("instances", "images", "trajectories")
+_FRAMES = ("instances", "images")
 _STATE = "join.json"
 
 
@@ -49,25 +49,24 @@ def folder(key: str) -> Path:
     return folders.cache_path() / "joins" / key
 
 
-def load(key: str) -> tuple[Matched, pl.DataFrame] | None:
-    """What was kept under a key, with the count of trajectories; None when there is nothing whole."""
+def load(key: str) -> Matched | None:
+    """What was kept under a key; None when there is nothing whole."""
     path = folder(key)
     try:
         state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-        frames = {name: pl.read_parquet(path / f"{name}.parquet") for name in _FRAMES}
+        frames = [pl.read_ipc(path / f"{name}.arrow") for name in _FRAMES]
     except (OSError, ValueError, pl.exceptions.PolarsError):
         return None
-    return Matched(frames["instances"], frames["images"], tuple(state["bad_tables"])), frames["trajectories"]
+    return Matched(frames[0], frames[1], tuple(state["bad_tables"]))
 
 
-def save(key: str, matched: Matched, trajectories: pl.DataFrame) -> Path:
+def save(key: str, matched: Matched) -> Path:
     """Keep a join; a kill leaves either nothing or all of it. Returns its folder."""
     path = folder(key)
     folders.private_dir(folders.cache_dir() / "joins")
     with folders.sibling(path) as draft:
-        frames = {"instances": matched.instances, "images": matched.images, "trajectories": trajectories}
-        for name, frame in frames.items():
-            frame.write_parquet(draft / f"{name}.parquet")
+        for name in _FRAMES:
+            getattr(matched, name).write_ipc(draft / f"{name}.arrow")
         folders.write_atomic(draft / _STATE, json.dumps({"bad_tables": matched.bad_tables}), mode=0o600)
         if path.exists():
             shutil.rmtree(path)

@@ -119,13 +119,16 @@ def check_splits(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
     return rows
 
 
-def labels(path: Path, labeler: str, *, studies: pl.LazyFrame | None = None) -> pl.LazyFrame:
+def labels(
+    path: Path, labeler: str, *, studies: pl.LazyFrame | None = None, only: pl.LazyFrame | None = None
+) -> pl.LazyFrame:
     """One row per study: subject_id, study_id, labeler, then the 14 labels as Int8 (1, 0, -1, null).
 
     Args:
         path: the CheXpert, NegBio or radiologist file.
         labeler: goes into the column of that name.
         studies: study_id, subject_id: brings the subject_id that the radiologist's file lacks (null without it).
+        only: study_id: gives the rows of these studies alone, and checks no other's values.
 
     Raises:
         MissingFileError, DataError: as `metadata`; also for a value outside 1, 0, -1 and empty.
@@ -135,6 +138,8 @@ def labels(path: Path, labeler: str, *, studies: pl.LazyFrame | None = None) -> 
     if "subject_id" not in header(path) and labeler == "radiologist":
         del ids["subject_id"]
     frame = scan(path, {**ids, **{written: pl.Float32() for written in names.values()}})
+    if only is not None:
+        frame = frame.join(only, on="study_id", how="semi")
 
     def check(rows: pl.DataFrame) -> pl.DataFrame:
         for written in names.values():

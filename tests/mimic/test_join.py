@@ -338,7 +338,7 @@ def test_what_makes_the_cache_stale(change: str, root: Path, monkeypatch: pytest
         txt.write_bytes(kept[txt])
     elif change == "damage":
         assert before.folder is not None
-        (before.folder / "images.parquet").write_bytes(b"PAR1")
+        (before.folder / "images.arrow").write_bytes(b"ARROW1")
     else:
         refresh = True
     called: list[bool] = []
