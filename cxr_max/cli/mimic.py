@@ -56,6 +56,67 @@ def check(root: list[str] = ROOT, mimic_root: list[Path] = MIMIC_ROOT, as_json: 
 
 
 @app.command()
+def join(
+    release: Path = typer.Argument(help="A release folder."),
+    out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder for the joined tables (made 0700)."),
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
+    labeler: str = typer.Option("chexpert", help="Whose labels to join: chexpert, negbio or radiologist."),
+    prefer: str = typer.Option("jpg", help="Which image to take where there are both: jpg or dicom."),
+    text: bool = typer.Option(True, "--text/--no-text", help="Read and section the reports."),
+    verify: bool = typer.Option(False, "--verify", help="Hash images, reports and tables against SHA256SUMS.txt."),
+    refresh: bool = typer.Option(False, "--refresh", help="Compute anew, whatever the cache holds."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Write into a folder that is not empty."),
+    as_json: bool = JSON,
+) -> None:
+    """Join a release to your MIMIC-CXR and count everything that did not match; exit 1 when ids or hashes contradict.
+
+    Example: cxr-max mimic join cxr-max-1.0.0/ --mimic-root /data/mimic --out joined/
+    """
+    cxr_max.mimic.check_out(out, overwrite=overwrite)
+    options = cxr_max.mimic.Options(labeler=labeler, prefer=prefer, verify=verify)
+    opened = cxr_max.open_release(release)
+    joined = cxr_max.mimic.join(opened, _open(root, mimic_root), options=options, refresh=refresh)
+    written = joined.export(out, text=text)
+    counts = joined.coverage.counts()
+    if as_json:
+        print(json.dumps({"out": str(out), "files": [p.name for p in written], **counts}, indent=2))
+    else:
+        _show_join(counts)
+        print(f"\nwrote {', '.join(p.name for p in written)} to {out}")
+    if not joined.coverage.sound:
+        raise typer.Exit(1)
+
+
+_MEANING = {
+    "image_status": "images",
+    "id_status": "ids in the MIMIC tables",
+    "split_status": "split in the MIMIC table",
+    "report_status": "reports",
+    "label_status": "label rows",
+    "agreement": "prompted diagnoses against labels",
+    "hash_status": "SHA-256",
+    "evaluation_sets": "patients also in",
+}
+
+
+def _show_join(counts: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    console.print(f"{counts['instances']:,} instances, {counts['trajectories']:,} trajectories")
+    table = Table("what", "instances")
+    for what, meaning in _MEANING.items():
+        table.add_row(meaning, ", ".join(f"{k} {n:,}" for k, n in counts[what].items()) or "none")
+    if counts["bad_tables"]:
+        table.add_row("[red]tables with a wrong hash[/red]", ", ".join(counts["bad_tables"]))
+    console.print(table)
+    rows = [r for r in counts["by_split_and_teacher"] if r["what"] == "image_status"]
+    by_teacher = Table("split", "teacher", "images", "trajectories")
+    for r in rows:
+        by_teacher.add_row(r["split"], r["teacher"], r["value"], f"{r['rows']:,}")
+    console.print(by_teacher)
+
+
+@app.command()
 def guard(
     path: Path = typer.Argument(help="A file or folder: release, HTML page, log, checkpoint."),
     root: list[str] = ROOT,

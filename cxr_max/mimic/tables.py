@@ -226,7 +226,7 @@ def collect(*frames: pl.LazyFrame) -> list[pl.DataFrame]:
     """
     try:
         return pl.collect_all(frames)
-    except pl.exceptions.PolarsError as e:
+    except (OSError, pl.exceptions.PolarsError) as e:
         told = re.search(r"[\w.-]+\.csv(?:\.gz)?: column [^:\n]+: \d+ [^\n]+", str(e))
         problem = told[0] if told else f"a table cannot be read as its documented types: {type(e).__name__}"
         raise DataError(problem, next="compare the tables with SHA256SUMS.txt: cxr-max mimic check") from None
@@ -239,15 +239,16 @@ def scan(path: Path, columns: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         MissingFileError, DataError: see `header` and `require_columns`; broken rows are reported on collecting.
     """
     there = require_columns(path, list(columns))
-    frame = pl.scan_csv(
-        path,
-        has_header=False,
-        skip_rows=1,
-        new_columns=_distinct(there),
-        schema_overrides=dict(columns),
-        infer_schema=False,
-        null_values=[""],
-    )
+    try:
+        frame = pl.scan_csv(
+            path,
+            with_column_names=lambda _: _distinct(there),
+            schema_overrides=dict(columns),
+            infer_schema=False,
+            null_values=[""],
+        )
+    except (OSError, pl.exceptions.PolarsError) as e:
+        raise DataError(f"{path.name} is not a readable CSV file: {type(e).__name__}", next="fetch it again") from None
     return frame.select(*columns)
 
 

@@ -103,12 +103,17 @@ def test_labels_outside_the_four_values_and_unknown_splits_are_errors(tmp_path: 
         tables.splits(split).collect()
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x01", gzip.compress(b"dicom_id,x\n" * 9_000)[:60], b"<html>"])
+TRUNCATED = gzip.compress(b"dicom_id,study_id,subject_id,split\n" + b"a,1,2,train\n" * 9_000) + b"\0"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00\x01", gzip.compress(b"dicom_id,x\n" * 9_000)[:60], b"<html>", TRUNCATED]
+)
 def test_broken_files_are_data_errors(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mimic-cxr-2.0.0-split.csv.gz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"split\.csv"):
-        tables.splits(path).collect()
+    with pytest.raises(DataError, match=r"split\.csv|table cannot be read"):
+        tables.collect(tables.splits(path))
 
 
 def test_a_label_file_with_other_spellings(tmp_path: Path) -> None:
@@ -128,3 +133,10 @@ def test_collecting_broken_rows_is_a_data_error_that_quotes_no_cell(tmp_path: Pa
     path.write_text("dicom_id,study_id,subject_id,split\na,1,2,val\n")
     with pytest.raises(DataError, match="column split: 1 rows outside of train, validate, test"):
         tables.collect(tables.splits(path))
+
+
+def test_a_table_with_a_header_and_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "mimic-cxr-2.0.0-split.csv.gz"
+    path.write_bytes(gzip.compress(b"dicom_id,study_id,subject_id,split\n"))
+    assert tables.splits(path).collect().schema["subject_id"] == pl.Int32
+    assert tables.splits(path).collect().height == 0
