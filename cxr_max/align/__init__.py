@@ -23,9 +23,11 @@ _MODULES = (
     "logprobs",
     "losses",
     "methods",
+    "negatives",
     "pack",
     "reference",
     "render",
+    "selection",
     "templates",
     "types",
 )
