@@ -15,6 +15,7 @@ _HOME = {
     "group_loss": "cxr_max.align.losses",
     "naive_logps": "cxr_max.align.logprobs",
     "packed_logps": "cxr_max.align.logprobs",
+    "verify_exact": "cxr_max.align.logprobs",
     "reference_logps": "cxr_max.align.reference",
 }
 _MODULES = (

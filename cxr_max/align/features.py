@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cxr_max import folders
 from cxr_max.align.types import RenderedGroup
-from cxr_max.errors import DataError
+from cxr_max.errors import DataError, UsageError
 
 
 class FeatureStore:
@@ -111,6 +111,11 @@ def _encode(model: Any, pixels: list[Mapping[str, Tensor]]) -> list[Tensor]:
     device = next(iter(model.parameters())).device
     joined = {name: torch.cat([p[name] for p in pixels]).to(device) for name in pixels[0]}
     output = model.get_image_features(**joined, return_dict=True)
+    if getattr(output, "deepstack_features", None):
+        raise UsageError(
+            "the model feeds image features into several layers, which prefix sharing does not do",
+            next="score with naive_logps",
+        )
     features = getattr(output, "pooler_output", output)
     if len(features) != len(pixels):
         raise DataError(f"{len(pixels)} images gave {len(features)} sets of features")

@@ -11,16 +11,22 @@ from torch.utils.checkpoint import checkpoint
 
 from cxr_max.align import attention as packed_attention
 from cxr_max.align.features import FeatureStore, image_features, scatter
-from cxr_max.align.pack import PackedBatch, positions
+from cxr_max.align.pack import PackedBatch, pack, positions
 from cxr_max.align.types import GroupLogps, RenderedGroup
-from cxr_max.errors import DataError, UsageError
+from cxr_max.errors import CheckFailedError, DataError, UsageError
 
 LOGITS_BYTES = 64 * 2**20
 """Memory for one chunk of float32 logits; a chunk this large keeps matrix products efficient on CPU and GPU."""
 
 
 def unwrap(model: Any) -> Any:
-    """The transformers model inside a PEFT model, with the adapter's layers in place; others as they are."""
+    """The transformers model inside a PEFT model, with the adapter's layers in place; others as they are.
+
+    Raises:
+        UsageError: the adapter is made of virtual tokens, which stand in no layer.
+    """
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        raise UsageError("the adapter is made of virtual tokens; allowed: adapters inside layers, such as LoRA")
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
@@ -96,6 +102,42 @@ def naive_logps(model: Any, groups: PackedBatch | Sequence[RenderedGroup]) -> Gr
     k, t = max(r.shape[0] for r in rows), max(r.shape[1] for r in rows)
     token_BKT = torch.stack([functional.pad(r, (0, t - r.shape[1], 0, k - r.shape[0])) for r in rows])
     return _as_group(groups, token_BKT)
+
+
+def verify_exact(
+    model: Any, groups: Sequence[RenderedGroup], *, attention: str = "auto", tolerance: float = 1e-3
+) -> float:
+    """Score groups with and without sharing; call it once on a few groups before training a model for the first time.
+
+    Prefix sharing is exact for decoders whose tokens attend causally and whose output is a plain projection. A model
+    that lets image tokens see ahead, caps its logits or feeds images in elsewhere fails here instead of training on
+    wrong numbers.
+
+    Args:
+        model: as for `packed_logps`.
+        groups: a few groups.
+        attention: as for `packed_logps`.
+        tolerance: largest difference allowed, in nats per token; bfloat16 needs some 0.05.
+
+    Returns:
+        The largest difference.
+
+    Raises:
+        CheckFailedError: it is above the tolerance.
+    """
+    with torch.no_grad():
+        packed = packed_logps(model, pack(groups), attention=attention).token_policy_BKT
+        naive = naive_logps(model, groups).token_policy_BKT
+    assert packed is not None
+    assert naive is not None
+    apart = float((packed - naive).abs().max())
+    if not apart <= tolerance:
+        raise CheckFailedError(
+            f"packed and unshared log-probabilities of {type(unwrap(model)).__name__} differ by {apart:.3g} nats per "
+            f"token; allowed: {tolerance:g}",
+            next="score this model with naive_logps",
+        )
+    return apart
 
 
 def token_logps(head: Any, hidden_MD: Tensor, target_M: Tensor, *, logits_bytes: int = LOGITS_BYTES) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from cxr_max.align.types import RenderedGroup
 from cxr_max.errors import DataError
 
-LAYOUTS = ("rows", "flat")
+LAYOUTS = ("flat", "rows")
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class PackedBatch:
 
 
 def pack(
-    groups: Sequence[RenderedGroup], *, layout: str = "rows", pad_id: int = 0, multiple_of: int = 1
+    groups: Sequence[RenderedGroup], *, layout: str = "flat", pad_id: int = 0, multiple_of: int = 1
 ) -> PackedBatch:
     """Pack groups.
 
     Args:
         groups: at least one.
-        layout: `rows`, one group a row, padded to the longest; `flat`, all in one row without padding, which is for
-            attention that skips what a token cannot see.
+        layout: `flat`, all groups in one row without padding, for attention that skips what a token cannot see;
+            `rows`, one group a row, padded to the longest, for dense masks.
         pad_id: id at padding; its value reaches no result.
         multiple_of: rows are padded to a multiple of this; FlexAttention compiles for fewer lengths with 128.
 

@@ -11,8 +11,8 @@ from cxr_max.align import features, logprobs, methods, pack
 from cxr_max.align.attention import KINDS
 from cxr_max.align.reference import fingerprint
 from cxr_max.align.types import RenderedGroup
-from cxr_max.errors import DataError, UsageError
-from tests.align.conftest import IMAGE, rendered, text_model, vision_model
+from cxr_max.errors import CheckFailedError, DataError, UsageError
+from tests.align.conftest import IMAGE, VOCABULARY, rendered, text_model, vision_model
 
 CPU_KINDS = ("tree", "dense")
 
@@ -269,3 +269,35 @@ def test_what_is_not_scored_enters_no_sum(shared_model: Any) -> None:
     assert part.step_BKT is not None
     assert part.step_BKT[0, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert part.teachers == ("teacher-1", "vote")
+
+
+def test_a_model_that_does_not_fit_is_caught(shared_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is right passes; one whose tokens stand elsewhere does not."""
+    assert logprobs.verify_exact(shared_model, groups()) < 1e-5
+
+    def ahead(*args: Any, **kw: Any) -> Any:
+        found = prefix_positions(*args, **kw)
+        return found.flip(-1)
+
+    prefix_positions = logprobs.prefix_positions
+    monkeypatch.setattr(logprobs, "prefix_positions", ahead)
+    with pytest.raises(CheckFailedError, match="Qwen2_5_VLForConditionalGeneration differ by"):
+        logprobs.verify_exact(shared_model, groups())
+
+
+def test_models_that_cannot_share_a_prefix_are_refused(shared_model: Any) -> None:
+    from peft import PromptTuningConfig, get_peft_model
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    virtual = get_peft_model(text_model(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    with pytest.raises(UsageError, match="virtual tokens"):
+        logprobs.packed_logps(virtual, pack.pack([rendered([3], grid=None)]))
+    capped = Gemma2ForCausalLM(
+        Gemma2Config(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+            head_dim=16, vocab_size=VOCABULARY, final_logit_softcapping=0.05, layer_types=["full_attention"] * 2,
+            attn_logit_softcapping=None,
+        )
+    ).eval()  # fmt: skip
+    with pytest.raises(CheckFailedError, match="Gemma2ForCausalLM"):
+        logprobs.verify_exact(capped, [rendered([5, 3], grid=None)])

@@ -42,7 +42,9 @@ def test_masks_of_all_kinds_agree_with_the_definition(lengths: list[list[int]], 
 
 def test_block_mask_of_flex_attention_equals_the_dense_mask() -> None:
     """The blocks it lists are those with a visible pair, and its mask_mod evaluated densely is the 4-D mask."""
-    batch = pack.pack([rendered([190, 240, 130], question=120, seed=1), rendered([160, 300], question=50, seed=2)])
+    batch = pack.pack(
+        [rendered([190, 240, 130], question=120, seed=1), rendered([160, 300], question=50, seed=2)], layout="rows"
+    )
     dense, blocks = pack.dense_mask(batch), block_mask(batch, "cpu")
     length = dense.shape[-1]
     rows, q, k = torch.meshgrid(torch.arange(2), torch.arange(length), torch.arange(length), indexing="ij")
@@ -72,11 +74,11 @@ def test_positions_start_again_at_every_branch() -> None:
 
 def test_padding_and_counts() -> None:
     groups = [rendered([3, 2], grid=None, question=2), rendered([1], grid=None, question=1)]
-    rows, flat = pack.pack(groups, pad_id=7), pack.pack(groups, layout="flat")
+    rows, flat = pack.pack(groups, layout="rows", pad_id=7), pack.pack(groups)
     assert rows.input_ids_LS.shape == (2, 10)
     assert rows.input_ids_LS[1, 5:].tolist() == [7] * 5
     assert flat.input_ids_LS.shape == (1, 15)
-    assert pack.pack(groups, multiple_of=8).input_ids_LS.shape == (2, 16)
+    assert pack.pack(groups, layout="rows", multiple_of=8).input_ids_LS.shape == (2, 16)
     assert rows.n_tokens == flat.n_tokens == 15
     assert flat.n_tokens_unshared == 5 + 3 + 5 + 2 + 4 + 1
     assert flat.shape_BKT == (2, 2, 3)
@@ -85,7 +87,7 @@ def test_padding_and_counts() -> None:
 def test_wrong_use() -> None:
     with pytest.raises(DataError, match="0 groups"):
         pack.pack([])
-    with pytest.raises(DataError, match="rows or flat"):
+    with pytest.raises(DataError, match="flat or rows"):
         pack.pack([rendered([2], grid=None)], layout="square")
     silent = rendered([2], grid=None)
     object.__setattr__(silent, "scored", (torch.zeros(2, dtype=torch.bool),))

@@ -37,7 +37,9 @@ class Hyper:
 
 
 def loss(group: GroupLogps, hyper: Hyper) -> LossOutput:
-    """-log sigmoid(beta (h_+ - h_1)), mean over groups; weights of teachers are not read.
+    """-log sigmoid(beta (h_+ - h_1)), mean over groups.
+
+    Of a teacher's weight only 0 is read, which takes the negative out.
 
     Raises:
         DataError: a group has more than one negative, or none has one.

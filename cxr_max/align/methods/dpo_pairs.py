@@ -14,7 +14,9 @@ Hyper = dpo.Hyper
 
 
 def loss(group: GroupLogps, hyper: dpo.Hyper) -> LossOutput:
-    """-log sigmoid(beta (h_+ - h_u)), mean over all pairs of the batch; weights of teachers are not read.
+    """-log sigmoid(beta (h_+ - h_u)), mean over all pairs of the batch.
+
+    Of a teacher's weight only 0 is read, which takes the negative out.
 
     Raises:
         DataError: no group has a negative.

@@ -35,7 +35,9 @@ class Hyper:
 
 
 def loss(group: GroupLogps, hyper: Hyper) -> LossOutput:
-    """(h_+ - h_u - 1 / (2 beta))^2, mean over all pairs of the batch; weights of teachers are not read.
+    """(h_+ - h_u - 1 / (2 beta))^2, mean over all pairs of the batch.
+
+    Of a teacher's weight only 0 is read, which takes the negative out.
 
     Raises:
         DataError: no group has a negative.
