@@ -10,7 +10,7 @@ from cxr_max.synth.concepts import NONE, concepts, index, of_label
 from cxr_max.synth.grammar import Claim
 from cxr_max.synth.world import World
 
-STATED = {"finding": 0.93, "device": 0.95, "sign": 0.30}
+STATED = {"finding": 0.95, "device": 0.97, "sign": 0.30}
 """Probability that a report names what is there."""
 SIDE_STATED = 0.93
 # Share of the positive mentions that are hedged, and of the absent cases that are negated, after the published counts
@@ -103,10 +103,11 @@ def _label_present(world: World, s: int, i: int) -> bool:
 def _impression(world: World, s: int, said: list[Said], rng: Random) -> list[Said]:
     main = [x for x in said if kind_of(x.claims[0].concept) == "finding"]
     main.sort(key=lambda x: -float(world.severity[s, x.claims[0].concept]))
-    out = [Said(x.claims, x.change if rng.random() < 0.5 else "") for x in main if rng.random() < 0.75][:4]
+    out = [Said(x.claims, x.change if rng.random() < 0.5 else "") for x in main if rng.random() < 0.93][:6]
+    out += [Said(x.claims) for x in said if kind_of(x.claims[0].concept) == "device" and rng.random() < 0.85]
     if world.present[s, index()["no_finding"]] and rng.random() < 0.85:
-        out = [Said((Claim(index()["no_finding"], "present"),))]
-    elif not out or rng.random() < 0.15:
+        out.insert(0, Said((Claim(index()["no_finding"], "present"),)))
+    elif not main or rng.random() < 0.15:
         free = [index()[n] for n in ("pneumothorax", "consolidation", "pneumonia", "pleural_effusion")]
         free = [i for i in free if not _label_present(world, s, i)]
         out += [Said((Claim(rng.choice(free), "absent"),))] if free else []
