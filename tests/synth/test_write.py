@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxr_max import synth
-from cxr_max.errors import CxrMaxError, UnknownNameError, UsageError
+from cxr_max.errors import CxrMaxError, RestrictedDataError, UnknownNameError, UsageError
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -73,3 +73,14 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(CxrMaxError, match="on purpose"):
         synth.write_world(synth.WorldConfig(subjects=2, images=False), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_treated_as_real_it_is_private_and_kept_out_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_MAX_TREAT_AS_REAL", "1")
+    config = synth.WorldConfig(subjects=2, images=False)
+    (tmp_path / "repository/.git").mkdir(parents=True)
+    with pytest.raises(RestrictedDataError):
+        synth.write_world(config, tmp_path / "repository/world")
+    synth.write_world(config, tmp_path / "world")
+    assert (tmp_path / "world").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "world/RESTRICTED.md").is_file()
