@@ -9,8 +9,10 @@ The comparison with the root's reports, images and labels never looks at the syn
 Only the rule for derived *columns* does, since it asks which data a table is about, and synthetic data are free
 (`CXR_MAX_TREAT_AS_REAL=1` takes that away). Results name places, never content.
 
-What the scan does not see: images that were decoded and encoded anew, text of PDF files that is not in one piece,
-encrypted archives, and reports written as token ids. What could not be opened is listed in `GuardReport.closed`.
+What the scan does not see: images that were decoded and encoded anew; passages cut into rows of fewer than 12 words;
+label rows in HTML or without the study's id; text of PDF files that is not in one piece; encrypted archives; reports as
+token ids. In unknown binary formats the first and last word of a passage can be lost to bytes that touch them.
+What could not be opened is listed in `GuardReport.closed`.
 """
 
 import os
@@ -126,7 +128,10 @@ def guard(path: Path | str, root: MimicRoot | None = None) -> GuardReport:
     for file, size in track(list(_files(path)), "files"):
         files, n_bytes = files + 1, n_bytes + size
         scanner = Scanner(originals, index)
-        open_file(file, str(file), scanner)
+        if path.is_dir() and not stat.S_ISREG(file.lstat().st_mode):
+            scanner.closed(str(file), "is a link, pipe or device, which is not followed")
+        else:
+            open_file(file, str(file), scanner)
         _sort(scanner.finish(), file, places, tallies)
     bad, good = tallies[False], tallies[True]
     return GuardReport(
@@ -207,7 +212,7 @@ def _in_git(folder: Path) -> bool:
 
 
 def _files(path: Path) -> Iterator[tuple[Path, int]]:
-    """Regular files below a path, or the file itself; links are not followed."""
+    """Files below a path, or the file itself."""
     if not path.is_dir():
         yield path, path.stat().st_size
         return
@@ -215,6 +220,4 @@ def _files(path: Path) -> Iterator[tuple[Path, int]]:
         names.sort()
         for name in sorted(files):
             file = Path(folder) / name
-            state = file.lstat()
-            if stat.S_ISREG(state.st_mode):
-                yield file, state.st_size
+            yield file, file.lstat().st_size

@@ -81,6 +81,12 @@ def _readable(whole: Window) -> Iterator[Window]:
 
 
 def _wide(whole: Window) -> Iterator[Window]:
+    codes = np.frombuffer(whole.text, np.uint8)
+    codes = codes[: codes.size // _BLOCK * _BLOCK]
+    alone = _READABLE[codes[:-1]] & (codes[1:] == 0)
+    # The patterns are slow on binary data; a stretch of them fills whole blocks with letters that a 0 follows.
+    if not alone.size or np.append(alone, False).reshape(-1, _BLOCK).sum(1).max() < _BLOCK // 4 - 1:
+        return
     for pattern, width in _WIDE:
         for found in pattern.finditer(whole.text):
             places = np.arange(found.start(), found.end(), width)

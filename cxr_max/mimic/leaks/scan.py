@@ -16,7 +16,7 @@ from cxr_max.mimic.leaks import pieces
 from cxr_max.mimic.leaks.formats import MAX_DEPTH, Data, kind_of, open_data
 from cxr_max.mimic.leaks.originals import DICOM_ID, Originals
 from cxr_max.mimic.leaks.phrases import PhraseIndex, Runs
-from cxr_max.mimic.leaks.words import CHUNK, Words, read, undress, visible
+from cxr_max.mimic.leaks.words import CHUNK, Words, read, undress, unnumber, visible
 from cxr_max.mimic.tables import LABEL_ALIASES
 from cxr_max.schema import FINDINGS, TABLES
 
@@ -150,7 +150,10 @@ class Scanner:
         return self.tally
 
     def _texts(self, where: str, text: bytes, locate: Locate) -> None:
-        """Compare a text, as it is and without tags and escapes; the form in which more is found speaks for a place."""
+        """Compare a text as it is, without tags and escapes, and without list numbers.
+
+        Of several forms the one in which more is found speaks for a place.
+        """
         if self.index is None:
             return
         text = visible(text)
@@ -159,8 +162,10 @@ class Scanner:
         self.tally.words += words.hashes.size
         self.tally.stock += runs.stock
         plain = self._leaks(where, text, words, runs, locate)
-        bare = undress(text)
-        if bare is not None:
+        undressed = undress(text)
+        for bare in (undressed, unnumber(text if undressed is None else undressed)):
+            if bare is None:
+                continue
             words = read(bare)
             bared = self._leaks(where, bare, words, self.index.match(words), locate)
             if sum(leak.words for leak in bared) > sum(leak.words for leak in plain):

@@ -107,6 +107,12 @@ def undress(text: bytes) -> bytes | None:
     return None if bare == text else bare
 
 
+def unnumber(text: bytes) -> bytes | None:
+    """The text without the numbers of numbered lists, which a copy may have gained; None when there are none."""
+    bare = _NUMBERING.sub(_blank, text)
+    return None if bare == text else bare
+
+
 def visible(text: bytes) -> bytes:
     """The text without invisible characters and with ligatures spelt out."""
     if not text.isascii():
@@ -124,7 +130,7 @@ def read(text: bytes) -> Words:
     # Every replacement is as long as what it replaces.
     if b"](" in text:
         text = _LINK.sub(_blank, text)
-    folded = np.frombuffer(_NUMBERING.sub(_blank, text).translate(_LETTERS), np.uint8)
+    folded = np.frombuffer(text.translate(_LETTERS), np.uint8)
     starts, hashes = _hash(folded)
     firsts = np.searchsorted(starts, breaks)
     row = np.searchsorted(breaks, starts)
