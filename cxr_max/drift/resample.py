@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cxr_max.drift.stats._common import Floats
+from cxr_max.drift.stats._common import Floats, divide
 from cxr_max.optional import require
 
-Method = Literal["auto", "percentile", "bca"]
+Method = Literal["auto", "percentile", "bca", "normal"]
 FEW_PATIENTS = 100
 """Below this many patients percentile intervals cover too little, and BCa is used."""
 _BLOCK = 128
@@ -68,7 +68,8 @@ def bootstrap(
         draws: bootstrap draws; the same seed and patients give the same draws in every call.
         level: nominal coverage.
         seed: of the draws.
-        method: percentile, bca, or auto (bca below 100 patients).
+        method: percentile, bca, normal (value -+ z errors, for plug-in divergences: their draws are biased upwards
+            by as much as they are themselves), or auto (bca below 100 patients, else percentile).
     """
     sums = np.asarray(sums_PM, dtype=float)
     n = len(sums)
@@ -88,6 +89,9 @@ def bootstrap(
     with np.errstate(invalid="ignore"):
         centred = values - np.where(defined > 0, np.nansum(values, axis=0) / np.maximum(defined, 1), np.nan)
         error = np.sqrt(np.nansum(centred**2, axis=0) / np.maximum(defined - 1, 1))
+    if chosen == "normal":
+        z = float(require("scipy.special", extra="drift").ndtri((1 + level) / 2))
+        low, high = value - z * error, value + z * error
     unknown = np.isnan(value) | (defined < 2)
     low, high, error = (np.where(unknown, np.nan, part) for part in (low, high, error))
     return Interval(value, low, high, error, draws - defined, n, chosen)
@@ -131,7 +135,7 @@ def _bca(value_Q: Floats, values_DQ: Floats, jackknife_PQ: Floats, tails: Floats
     known = np.maximum((~np.isnan(jackknife_PQ)).sum(axis=0), 1)
     deviation = np.nan_to_num(np.nansum(jackknife_PQ, axis=0) / known - jackknife_PQ)
     cubes, squares = (deviation**3).sum(axis=0), (deviation**2).sum(axis=0)
-    acceleration = np.where(squares > 0, cubes / (6 * np.maximum(squares, 1e-300) ** 1.5), 0.0)
+    acceleration = np.nan_to_num(divide(cubes, 6 * squares**1.5, tiny=0.0))
     z = normal.ndtri(tails).reshape(2, *([1] * value_Q.ndim))
     levels = normal.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
     return _quantiles(values_DQ, levels)
