@@ -72,8 +72,8 @@ def accuracy_measure(items: Sequence[Item], group: str, read: str, labels: Seque
     stats = metrics.macro_accuracy.statistics(
         predictions=[choice(i, read) for i in items], references=truths, labels=labels
     )
-    counts = {label: truths.count(label) for label in labels}
-    notes: dict[str, Any] = {"classes": counts, "majority": max(counts.values()) / len(truths), **_failed(items)}
+    classes = {label: truths.count(label) for label in labels}
+    notes: dict[str, Any] = {"classes": classes, "majority": max(classes.values()) / len(truths), **counts(items)}
     return Measure("macro_accuracy", group, stats, patients_of(items), profile=read, notes=notes)
 
 
@@ -81,7 +81,7 @@ def auc_measure(items: Sequence[Item], group: str, read: str) -> Measure:
     """AUC of one class of yes-or-no questions; target 1 or 0."""
     scores = [margin(i, read) for i in items]
     stats = metrics.auc.statistics(predictions=scores, references=[int(i.target) for i in items])
-    notes = {"positive": sum(int(i.target) for i in items), **_failed(items)}
+    notes = {"positive": sum(int(i.target) for i in items), **counts(items)}
     return Measure("auc", group, stats, patients_of(items), profile=read, notes=notes)
 
 
@@ -90,5 +90,6 @@ def patients_of(items: Iterable[Item]) -> tuple[str, ...]:
     return tuple(i.sample.patient or f"sample {i.sample.id}" for i in items)
 
 
-def _failed(items: Sequence[Item]) -> dict[str, int]:
+def counts(items: Sequence[Item]) -> dict[str, int]:
+    """How many questions there are, and how many have no answer."""
     return {"n": len(items), "failed": sum(not isinstance(i.output, Output) for i in items)}

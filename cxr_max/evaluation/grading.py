@@ -79,12 +79,17 @@ def _score(
                     _scorer(metric, measure, name), measure.patients, all_patients=patients, draws=draws, seed=seed
                 )
                 parts.setdefault(name, []).append((measure, interval))
-    signature = _signature(task, read, run_, draws=draws, seed=seed)
+    how_drawn = f"cluster bootstrap {draws}, seed {seed}"
     rows = []
     for name, found in parts.items():
-        shared = {"task": task.NAME, "score": name, "subset": subset, "read": read, "signature": signature}
-        rows += [{**shared, "group": m.group, **_cells(i), **m.notes} for m, i in found]
-        if len(found) > 1:
+        signatures = [
+            _signature(task, f"{m.metric} v{metrics.get(m.metric).version} {m.profile}", run_) for m, _ in found
+        ]
+        shared = {"task": task.NAME, "score": name, "subset": subset, "read": read}
+        for (m, i), signature in zip(found, signatures, strict=True):
+            rows.append({**shared, "signature": f"{signature}|{how_drawn}", "group": m.group, **_cells(i), **m.notes})
+        if len(found) > 1 and all(m.averaged for m, _ in found):
+            shared["signature"] = f"{signatures[0]}|{how_drawn}"
             total = {k: sum(int(m.notes.get(k, 0)) for m, _ in found) for k in ("n", "failed")}
             undefined = sum(bool(np.isnan(i.value)) for _, i in found)
             macro = mean([i for _, i in found])
@@ -106,15 +111,13 @@ def _cells(interval: Interval) -> dict[str, Any]:
     }
 
 
-def _signature(task: Any, read: str, run_: dict[str, Any], *, draws: int, seed: int) -> str:
+def _signature(task: Any, how: str, run_: dict[str, Any]) -> str:
     """Everything two numbers must share to stand in one column, apart from the model."""
     prompt = ask.question_hash(task.PROMPT) if hasattr(task, "PROMPT") else "none"
     images = "text-only" if run_["model"]["settings"].get("images") is False else "images"
     limit = "all" if run_["limit"] is None else run_["limit"]
-    return (
-        f"cxr-max {__version__}|{task.NAME} v{task.VERSION}|prompt {prompt}|read {read}|{images}|samples {limit}"
-        f"|{'synthetic|' if run_['synthetic'] else ''}cluster bootstrap {draws}, seed {seed}"
-    )
+    made = "|synthetic" if run_["synthetic"] else ""
+    return f"cxr-max {__version__}|{task.NAME} v{task.VERSION}|{how}|prompt {prompt}|{images}|samples {limit}{made}"
 
 
 def _suppress(row: dict[str, Any]) -> dict[str, Any]:

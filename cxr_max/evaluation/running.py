@@ -129,7 +129,8 @@ def _ask(journal: Journal, name: str, items: Sequence[Item], predictor: Predicto
         prepare(items)
     questions = tasks.get(name).QUESTIONS
     keys = {i.sample.id: key_of(questions, i.sample, predictor) for i in items}
-    missing = [i for i in items if _is_missing(journal.answers.get(keys[i.sample.id]), config.retry_failed)]
+    wanted = [i for i in items if i.asked]
+    missing = [i for i in wanted if _is_missing(journal.answers.get(keys[i.sample.id]), config.retry_failed)]
     batches = [missing[b : b + config.batch] for b in range(0, len(missing), config.batch)]
     for batch in track(batches, f"{predictor.name} on {name}"):
         unanswerable = [i for i in batch if not i.sample.images]

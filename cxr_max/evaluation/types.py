@@ -58,12 +58,14 @@ class Item:
         target: the truth, in the task's own form; never shown to a model.
         group: finding or class the question belongs to.
         output: the answer, or why there is none; None = not asked yet.
+        asked: False for a question whose truth is missing: it is counted, not asked.
     """
 
     sample: Sample
     target: Any
     group: str = "all"
     output: Output | Failure | None = None
+    asked: bool = True
 
     @property
     def text(self) -> str:
@@ -82,6 +84,7 @@ class Measure:
         patients: cluster of each of the S samples.
         keep: the scores of the metric to report; all when empty.
         profile: variant of the metric, such as a text profile; stands in the signature.
+        averaged: whether the mean over this measure's siblings means something (findings: yes, profiles: no).
         notes: counts that belong beside the number (n, prevalence, majority, missing).
     """
 
@@ -91,6 +94,7 @@ class Measure:
     patients: tuple[str, ...]
     keep: tuple[str, ...] = ()
     profile: str = ""
+    averaged: bool = True
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 

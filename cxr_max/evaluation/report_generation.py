@@ -1,0 +1,86 @@
+"""What the report-generation tasks share: studies of the official test split with their FINDINGS, and all measures.
+
+A study without FINDINGS is not asked but counted. The prompt names no diagnosis.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cxr_max import mimic
+from cxr_max.errors import MissingExtraError, MissingFileError
+from cxr_max.evaluation import ask, metrics
+from cxr_max.evaluation.metrics.style import without_markdown
+from cxr_max.evaluation.types import Context, Item, Measure, Sample
+from cxr_max.mimic import locate, reports
+from cxr_max.roots import MIMIC_ROOTS
+
+TEXT_METRICS: tuple[str, ...] = ("bleu", "rouge_l", "meteor", "cider")
+
+
+def items(context: Context, *, by_study: bool) -> list[Item]:
+    """One item an image, or one a study with its frontal images.
+
+    Args:
+        context: roots and limit.
+        by_study: group images by study and keep PA and AP views only; a study without one is left out.
+
+    Raises:
+        MissingFileError: a table, all reports or all images are missing.
+    """
+    root = mimic.open_root(*context.paths(*MIMIC_ROOTS))
+    images = root.splits().filter(pl.col("split") == "test").select("dicom_id", "subject_id", "study_id").collect()
+    if by_study:
+        views = root.metadata().select("dicom_id", "view_class").collect()
+        images = images.join(views, on="dicom_id").filter(pl.col("view_class") == "frontal")
+    located = locate.images(root, images).sort("study_id", "dicom_id")
+    key = "study_id" if by_study else "dicom_id"
+    keys = list(dict.fromkeys([key, "subject_id", "study_id"]))
+    samples = located.group_by(keys, maintain_order=True).agg("path")
+    wanted = samples.select(pl.col(key).cast(pl.String).alias("instance_id"), "subject_id", "study_id")
+    found = reports.references(root, wanted)
+    if found["findings"].is_null().all() or located["path"].is_null().all():
+        raise MissingFileError(
+            "no report with FINDINGS, or no image, of the test split is under the MIMIC-CXR roots",
+            next="cxr-max mimic check; both MIMIC-CXR (reports) and images are needed: --mimic-root PATH",
+        )
+    return ask.limited([_item(r) for r in _rows(samples, found)], context.limit)
+
+
+def _rows(samples: pl.DataFrame, found: pl.DataFrame) -> list[dict[str, Any]]:
+    paths = samples["path"].to_list()
+    return [{**row, "paths": p} for row, p in zip(found.iter_rows(named=True), paths, strict=True)]
+
+
+def _item(row: dict[str, Any]) -> Item:
+    images = tuple(Path(p) for p in row["paths"] if p)
+    sample = Sample(str(row["instance_id"]), ask.question("report"), images, (), str(row["subject_id"]))
+    findings = row["findings"]
+    return Item(sample, findings, asked=bool(findings and findings.strip()))
+
+
+def measures(questions: Sequence[Item], *, profiles: Sequence[str]) -> list[Measure]:
+    """Text metrics in each profile, labels, findings, style; METEOR is left out with a note where Java is missing."""
+    asked = [i for i in questions if i.asked]
+    if not asked:
+        return []
+    texts, truths = [i.text for i in asked], [str(i.target) for i in asked]
+    notes: dict[str, Any] = {**ask.counts(asked), "missing_findings": len(questions) - len(asked)}
+    patients = ask.patients_of(asked)
+    found = []
+    for profile in profiles:
+        for name, plain in ((n, p) for n in TEXT_METRICS for p in (False, True)):
+            said = [without_markdown(t) for t in texts] if plain else texts
+            group = f"{profile}, without Markdown" if plain else profile
+            try:
+                stats = metrics.get(name).statistics(predictions=said, references=truths, profile=profile)
+            except MissingExtraError as e:
+                notes = {**notes, f"{name}_not_available": e.problem}
+                continue
+            found.append(Measure(name, group, stats, patients, profile=group, averaged=False, notes=notes))
+    for name in ("f1_rules14", "finding_pr", "style"):
+        stats = metrics.get(name).statistics(predictions=texts, references=truths)
+        found.append(Measure(name, "all", stats, patients, notes=notes))
+    return found
