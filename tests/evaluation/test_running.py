@@ -87,7 +87,7 @@ def test_grading_is_repeatable_and_carries_signature_and_interval(tmp_path: Path
     assert mean["low"] < mean["value"] < mean["high"]
     assert 0.3 < mean["value"] < 0.7
     assert "zero_shot_chestx_det10 v1" in mean["signature"]
-    assert "read score" in mean["signature"]
+    assert "auc v1 score" in mean["signature"]
     table = (config.out / "table.md").read_text()
     assert mean["signature"] in table
     assert "Pneumothorax" in table

@@ -13,11 +13,10 @@ from cxr_max import findings
 from cxr_max.errors import UsageError
 
 NAME, VERSION = "finding_pr", "1"
+Level = Literal["concept", "side", "zone"]
 
 
-def statistics(
-    *, predictions: Sequence[str], references: Sequence[str], level: Literal["concept", "side", "zone"] = "side"
-) -> Any:
+def statistics(*, predictions: Sequence[str], references: Sequence[str], level: Level = "side") -> Any:
     """Rows of [precision or 0, is defined, recall or 0, is defined, entailed, stated, found, in reference].
 
     Raises:

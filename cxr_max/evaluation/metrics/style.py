@@ -1,4 +1,4 @@
-"""Form of the answers: words, share with Markdown, share that is empty; a difference in precision may hide behind it."""
+"""Form of the answers: words, share with Markdown, share that is empty; precision may differ by these alone."""
 
 import re
 from collections.abc import Sequence

@@ -62,5 +62,5 @@ def test_profiles_are_never_averaged_and_have_signatures_of_their_own(world: Pat
 
 
 def test_without_reports_the_error_names_what_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="cxr-max"):
+    with pytest.raises(MissingFileError, match="--mimic-root"):
         tasks.get("report_generation_study").load(Context())
