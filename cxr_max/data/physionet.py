@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from cxr_max.data import card, intact, layout, locate, manifest, writing
+from cxr_max.data import card, clearance, layout, locate, manifest, writing
 from cxr_max.data.locate import Located
 from cxr_max.errors import UsageError
 from cxr_max.folders import fsync_dir, output_dir, sibling
 
 NAME = "mimic-cxr-ext-cxr-max"
-SUMS, LICENSE = "SHA256SUMS.txt", "LICENSE.txt"
+SUMS = "SHA256SUMS.txt"
 _LICENSE_TEXT = f"""PhysioNet Credentialed Health Data License 1.5.0
 
 This project is derived from MIMIC-CXR and is distributed under the licence and the data use agreement of its source:
@@ -43,10 +43,10 @@ def bundle(release: Any, out: Path, *, overwrite: bool = False) -> Path:
     Raises:
         UsageError: it exists already.
         RestrictedDataError: `out` lies inside a git work tree.
-        DataError, MissingFileError: the release's files are not those its manifest lists.
+        CheckFailedError: the release does not verify.
     """
     located = locate.locate(release)
-    intact.check(located, located.manifest["files"])
+    clearance.check(located)
     place = Path(out) / f"{NAME}-{located.version}"
     if place.exists() and not overwrite:
         raise UsageError(f"{place} exists already", next="choose another folder or pass --overwrite")
@@ -68,8 +68,8 @@ def _fill(located: Located, draft: Path) -> None:
             shutil.copyfile(layout.safe_path(located.path, name), draft / name)
     (draft / layout.CARD).write_text(readme(made), encoding="utf-8")
     made["files"][layout.CARD] = writing.file_entry(draft / layout.CARD)
-    (draft / LICENSE).write_text(_FREE_TEXT if located.synthetic else _LICENSE_TEXT, encoding="utf-8")
-    made["files"][LICENSE] = writing.file_entry(draft / LICENSE)
+    (draft / clearance.LICENSE).write_text(_FREE_TEXT if located.synthetic else _LICENSE_TEXT, encoding="utf-8")
+    made["files"][clearance.LICENSE] = writing.file_entry(draft / clearance.LICENSE)
     manifest.write(draft, made)
     (draft / SUMS).write_text(sums(draft), encoding="utf-8")
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cxr_max.data import hub, index, intact, layout, locate, manifest
+from cxr_max.data import clearance, hub, index, layout, locate, manifest
 from cxr_max.data.locate import Located
 from cxr_max.errors import CheckFailedError, DataError, RestrictedDataError, UsageError
 from cxr_max.folders import cache_dir, is_restricted, private_dir
@@ -94,7 +94,7 @@ def publish(release: Any, target: Target) -> Published:
         )
     if target.data_class == "derived" and index.data_class(located.manifest) == "index":
         raise UsageError(f"{located} is an index; it cannot be published as derived", next="publish it as index")
-    intact.check(located, located.manifest["files"])
+    clearance.check(located)
     statement = _statement(target) if restricted else None
     client = hub.api(target.token)
     _prepare(client, target, restricted)

@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cxr_max.data import content
 from cxr_max.data import manifest as layouts
 from cxr_max.schema import HF_SPLITS, TABLES
 from cxr_max.teachers import TEACHERS
@@ -79,19 +81,24 @@ def write(
     tables: dict[str, dict[str, Any]] = {}
     for name, all_rows in rows(instances, text=text).items():
         schema = TABLES[name].arrow()
+        mark = {"cxr_max": json.dumps({"table": name, "synthetic": synthetic})}
         by_split: dict[str, list[dict[str, Any]]] = {}
         for row in all_rows:
             by_split.setdefault(HF_SPLITS[row.get("split") or row["_split"]], []).append(row)
         for split, some in by_split.items():
             path = folder / name / f"{split}-00000-of-00001.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            table = pa.Table.from_pylist([{k: v for k, v in r.items() if k in schema.names} for r in some], schema)
-            pq.write_table(table, path, compression="zstd", row_group_size=row_group, store_schema=False)
+            kept = [{k: v for k, v in r.items() if k in schema.names} for r in some]
+            with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as file:
+                file.write_table(pa.Table.from_pylist(kept, schema), row_group_size=row_group)
+                file.add_key_value_metadata(mark)
             files[f"{name}/{path.name}"] = _entry(path, len(some))
         tables[name] = {
             "rows": len(all_rows),
-            "schema_hash": "0" * 64,
-            "content_hash": hashlib.sha256(json.dumps(all_rows, sort_keys=True).encode()).hexdigest(),
+            "schema_hash": content.schema_hash(TABLES[name]),
+            "content_hash": content.content_hash(
+                pl.DataFrame(all_rows, schema=TABLES[name].polars(), strict=False), TABLES[name]
+            ),
             "splits": {s: len(r) for s, r in by_split.items()},
         }
     manifest = {

@@ -11,7 +11,7 @@ import pytest
 
 from cxr_max.data import manifest as manifests
 from cxr_max.data import physionet
-from cxr_max.errors import DataError, RestrictedDataError, UsageError
+from cxr_max.errors import CheckFailedError, RestrictedDataError, UsageError
 from tests.data import handmade
 
 SECTIONS = (
@@ -75,6 +75,6 @@ def test_refusals(release: Path, tmp_path: Path) -> None:
     with pytest.raises(RestrictedDataError, match="git"):
         physionet.bundle(release, tmp_path / "repo" / "out")
     (release / "README.md").write_text("edited")
-    with pytest.raises(DataError):
+    with pytest.raises(CheckFailedError):
         physionet.bundle(release, tmp_path / "out2")
     assert not list((tmp_path / "out2").glob("*")) if (tmp_path / "out2").exists() else True

@@ -1,5 +1,6 @@
 """Publishing to a real HTTP server that speaks the Hub's API, with faults; what may leave, and what never does."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -367,15 +368,39 @@ def test_wrong_use(release: Path) -> None:
         publish.publish(release, publish.Target("a/b", data_class="derived", public=True, statement="x"))
 
 
-def test_files_that_are_not_the_manifests_are_not_published(hub: Hub, release: Path, tmp_path: Path) -> None:
+def test_only_what_the_manifest_lists_is_sent_and_only_when_it_verifies(
+    hub: Hub, release: Path, tmp_path: Path
+) -> None:
     (release / "restricted").mkdir()
     (release / "restricted" / "rejected.jsonl").write_text("SECRET")
-    (release / "notes.txt").write_text("SECRET")
     push(hub, tmp_path, release, data_class="derived", statement=STATEMENT)
     tree = hub.repos[REPO].tree("main")
     assert tree is not None
     assert set(tree[1]) == {*manifests.read(release)["files"], "manifest.json"}
-    (release / "README.md").write_text("edited")
     newer = handmade.write(tmp_path / "newer", synthetic=False, version="1.3.0")
     (newer / "README.md").write_text("edited")
-    assert push(hub, tmp_path, newer, data_class="derived", statement=STATEMENT)["error"] == "DataError"
+    refused = push(hub, tmp_path, newer, data_class="derived", statement=STATEMENT)
+    assert refused["error"] == "CheckFailedError"
+    assert "README.md" in refused["text"]
+    assert set(hub.repos[REPO].tags) == {"v1.2.0"}
+
+
+@pytest.mark.parametrize("lie", ["class", "synthetic", "rejected", "provenance"])
+def test_a_manifest_that_lies_gets_nothing_out(hub: Hub, release: Path, tmp_path: Path, lie: str) -> None:
+    made = manifests.read(release)
+    if lie == "class":
+        made["class"] = "index"
+        made["tables"] = {n: made["tables"][n] for n in index.TABLES}
+        made["files"] = {n: e for n, e in made["files"].items() if n.split("/")[0] in (*index.TABLES, "README.md")}
+    if lie == "synthetic":
+        made["synthetic"] = True
+    if lie in ("rejected", "provenance"):
+        name = {"rejected": "restricted/rejected.jsonl", "provenance": "provenance/train-00000-of-00001.parquet"}[lie]
+        (release / name).parent.mkdir()
+        (release / name).write_bytes(b"SECRET")
+        made["files"][name] = {"rows": 1, "bytes": 6, "sha256": hashlib.sha256(b"SECRET").hexdigest()}
+    manifests.write(release, made)
+    refused = push(hub, tmp_path, release, public=True, data_class="derived" if lie == "synthetic" else "index")
+    assert refused["error"] in ("RestrictedDataError", "CheckFailedError")
+    assert b"SECRET" not in everything(hub)
+    assert not hub.repos
