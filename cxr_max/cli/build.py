@@ -25,27 +25,30 @@ def command(
     root: list[str] = typer.Option([], help="NAME=PATH of a dataset; fills split, view, subject and study."),
     mimic_root: list[Path] = typer.Option([], help="Folder of MIMIC-CXR-JPG or MIMIC-CXR."),
     jobs: int = typer.Option(0, help="Processes; 0 takes every core."),
+    index: str = typer.Option(None, help="Public index (folder or ORG/NAME@vX.Y.Z) this must rebuild, hash by hash."),
     as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
 ) -> None:
     """Build a release from raw teacher outputs.
 
     Example: cxr-max build raw/ --out cxr-max --version 1.0.0 --mimic-root /data/mimic-cxr-jpg
     """
+    if index and (version or overwrite or previous):
+        raise cxr_max.errors.UsageError("--index fixes the version and builds a new folder")
     roots = cxr_max.roots.resolve(root, mimic_roots=mimic_root) if root or mimic_root else ()
-    built = cxr_max.data.build(
-        raw,
-        out,
-        version,
-        mapping=mapping,
-        findings=not no_findings,
-        max_rejected=max_rejected,
-        allow_new_teachers=allow_new_teachers,
-        repeated=repeated,
-        overwrite=overwrite,
-        previous=previous,
-        mimic_roots=tuple(dict.fromkeys(r.path for r in roots if r.name in cxr_max.roots.MIMIC_ROOTS)),
-        jobs=jobs or os.cpu_count() or 1,
-    )
+    options: dict[str, Any] = {
+        "mapping": mapping,
+        "findings": not no_findings,
+        "max_rejected": max_rejected,
+        "allow_new_teachers": allow_new_teachers,
+        "repeated": repeated,
+        "mimic_roots": tuple(dict.fromkeys(r.path for r in roots if r.name in cxr_max.roots.MIMIC_ROOTS)),
+        "jobs": jobs or os.cpu_count() or 1,
+    }
+    if index:
+        rebuilt = cxr_max.data.rebuild(index, raw, out, **options)
+        built = rebuilt.built._replace(notes=[*rebuilt.built.notes, rebuilt.summary()])
+    else:
+        built = cxr_max.data.build(raw, out, version, overwrite=overwrite, previous=previous, **options)
     if as_json:
         print(json.dumps(built.to_dict(), indent=2))
     else:

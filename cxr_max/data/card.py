@@ -107,7 +107,7 @@ def facts(manifest: Mapping[str, Any], tables: Mapping[str, Table]) -> dict[str,
         "tables": _tables(manifest, tables),
         "counts": _counts(manifest, counts),
         "loading_note": "This is the public index: ids, splits, counts and hashes. With your own raw files it rebuilds "
-        "the full release, checked hash by hash: `cxr_max.data.rebuild(index, raw, out)`."
+        "the full release, checked hash by hash: `cxr-max build RAW... --out DIR --index INDEX`."
         if index
         else "Images, reports and MIMIC tables are not part of a release; `mimic_root=` joins them on your machine.",
         "columns": _columns(tables),

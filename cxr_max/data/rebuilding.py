@@ -31,6 +31,15 @@ class Rebuilt(NamedTuple):
     absent: tuple[str, ...]
     other: tuple[str, ...]
 
+    def summary(self) -> str:
+        """One sentence on what is the same as in the full release and what is not."""
+        parts = [f"every text is the one the index names; same as the full release: {', '.join(self.same)}"]
+        if self.other:
+            parts.append(f"annotated otherwise: {', '.join(self.other)}")
+        if self.absent:
+            parts.append(f"not rebuilt: {', '.join(self.absent)}")
+        return "; ".join(parts)
+
 
 def rebuild(of: Any, raw: Sequence[str | Path], out: str | Path, **options: Any) -> Rebuilt:
     """Build the full release an index was made from.

@@ -1,12 +1,14 @@
 """An index and one's own raw files give the full release back; anything else is refused and leaves nothing."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import cxr_max
-from cxr_max import data
+from cxr_max import cli, data
 from cxr_max.data import index, locate
 from cxr_max.errors import CheckFailedError, UsageError
 from tests.data import toy
@@ -44,6 +46,19 @@ def test_raw_files_and_index_give_the_full_release(full: Any, public: Path, tmp_
     assert made.built.release.path == tmp_path / "again"
     assert made.built.release.verify().ok
     assert not list(tmp_path.glob(".again*"))
+
+
+def test_the_command_line_rebuilds(full: Any, public: Path, tmp_path: Path) -> None:
+    raw = str(toy.write_jsonl(tmp_path / "mine" / "rows.jsonl", toy.rows(20)))
+    wanted = ["build", raw, "--out", str(tmp_path / "again"), "--index", str(public)]
+    done = CliRunner().invoke(cli.application(), [*wanted, "--json"])
+    assert done.exit_code == 0, done.output
+    outcome = json.loads(done.stdout[done.stdout.index("{") :])
+    assert outcome["release_hash"] == full.manifest["release_hash"]
+    assert "every text is the one the index names" in " ".join(outcome["notes"])
+    assert cxr_max.open_release(tmp_path / "again").version == full.version
+    wrong = CliRunner().invoke(cli.application(), [*wanted, "--version", "1.0.0"])
+    assert isinstance(wrong.exception, UsageError)
 
 
 def test_without_findings_the_texts_are_checked_all_the_same(full: Any, public: Path, tmp_path: Path) -> None:
