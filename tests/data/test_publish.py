@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from benchmarks import peer_env
 from cxr_max.data import index, locate, publish
 from cxr_max.data import manifest as manifests
 from cxr_max.errors import RestrictedDataError, UsageError
@@ -404,3 +405,29 @@ def test_a_manifest_that_lies_gets_nothing_out(hub: Hub, release: Path, tmp_path
     assert refused["error"] in ("RestrictedDataError", "CheckFailedError")
     assert b"SECRET" not in everything(hub)
     assert not hub.repos
+
+
+def test_without_us_the_full_release_loads_from_the_hub_by_its_version(hub: Hub, release: Path, tmp_path: Path) -> None:
+    lowest = peer_env.python_of("datasets36")
+    if lowest is None:
+        pytest.skip(f"needs `{peer_env.command('datasets36')}`")
+    push(hub, tmp_path, release, data_class="derived", statement=STATEMENT)
+    newer = handmade.write(tmp_path / "newer", synthetic=False, version="1.3.0", instances=2)
+    push(hub, tmp_path, newer, data_class="derived", statement=STATEMENT)
+    code = f"""
+import sys
+sys.modules["cxr_max"] = None
+from datasets import load_dataset
+old = load_dataset({REPO!r}, "preferences", revision="v1.2.0")
+print({{s: len(d) for s, d in old.items()}}, old["train"][0]["rejected"][0]["teacher"])
+print(len(load_dataset({REPO!r}, split="train", revision="v1.3.0")))
+print(len(list(load_dataset({REPO!r}, "instances", split="train", revision="v1.2.0", streaming=True))))
+"""
+    env = os.environ | hub.environment(tmp_path / "hf")
+    done = subprocess.run([str(lowest), "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines() == [
+        "{'train': 6, 'validation': 2, 'test': 2} gemini-2.5",
+        "14",
+        "6",
+    ]
