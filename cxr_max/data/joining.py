@@ -29,6 +29,8 @@ class Join:
             MissingFileError: no MIMIC-CXR at the root.
             DataError: a file under the root cannot be read.
         """
+        if located.manifest.get("class") == "index":
+            raise UsageError(f"{located} is an index without texts and diagnoses; a join needs the full release")
         if isinstance(root, bool):
             raise UsageError(
                 "mimic_root= takes a folder or several", next="cxr-max roots show lists what is configured"

@@ -176,6 +176,17 @@ def _check_closed(client: Any, target: Target) -> None:
         )
 
 
+def _still_closed(client: Any, target: Target) -> None:
+    """Someone may have opened the repository while the files were on their way; then no version gets a name."""
+    try:
+        _check_closed(client, target)
+    except RestrictedDataError as e:
+        raise RestrictedDataError(
+            f"{e.problem}; that was seen only after the files had been sent",
+            next="close or delete the repository at once, then see who had access",
+        ) from e
+
+
 def _not_private(target: Target) -> RestrictedDataError:
     return RestrictedDataError(
         f"{target.repo} is public; a derived release may not be public, and no option changes that",
@@ -199,8 +210,7 @@ def _push(client: Any, target: Target, made: bytes, files: Mapping[str, Path], r
         _compare(entries, head, target.repo, published=False)
     commit = hub.talk(f"version {tag} to {target.repo}", lambda: _commit(client, target, tag, made, files))
     if restricted:
-        # Someone may have opened the repository meanwhile; then nothing gets a version's name.
-        _check_closed(client, target)
+        _still_closed(client, target)
     hub.talk(
         f"the tag {tag} of {target.repo}",
         lambda: client.create_tag(target.repo, tag=tag, revision=commit, repo_type="dataset", exist_ok=True),

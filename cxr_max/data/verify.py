@@ -109,7 +109,8 @@ def _files(path: Path, entries: manifest.Manifest, result: Verification) -> set[
             result.add(name, "is no shard of a known table")
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        hidden = name in layout.UNLISTED or name.split("/")[0] == layout.RESTRICTED
+        # The Hub's client keeps notes of its own in `.cache` of a folder it downloads to.
+        hidden = name in layout.UNLISTED or name.split("/")[0] in (layout.RESTRICTED, ".cache")
         if file.is_symlink():
             result.add(name, "is a symbolic link; a release holds plain files only")
         elif file.is_file() and name not in entries["files"] and not hidden:

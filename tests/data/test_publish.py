@@ -158,8 +158,8 @@ ours = cxr_max.load_dataset("instances", release="{REPO}@v1.2.0", split="val")
 out["ours"] = [len(ours), ours.info.version.description.split(" from ")[1]]
 hooked = datasets.load_dataset("cxr-max", "instances", release={REPO!r}, revision="v1.2.0", split="train")
 out["hooked"] = len(hooked)
-out["snapshot"] = (__import__("pathlib").Path(snapshot_download({REPO!r}, repo_type="dataset",
-    revision="v1.2.0")) / "manifest.json").is_file()
+whole = snapshot_download({REPO!r}, repo_type="dataset", revision="v1.2.0", local_dir={str(tmp_path / "whole")!r})
+out["snapshot"] = cxr_max.open_release(whole).verify().ok
 """,
         token="other",
     )
@@ -237,6 +237,7 @@ def test_a_repository_opened_while_the_push_ran_gets_no_version(
     )
     refused = push(hub, tmp_path, release, data_class="derived", statement=STATEMENT)
     assert refused["error"] == "RestrictedDataError"
+    assert "at once" in refused["text"]
     assert not hub.repos[REPO].tags
 
 
