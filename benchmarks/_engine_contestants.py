@@ -64,8 +64,8 @@ class Clock:
         self.steps.append((time.perf_counter() - self._wall, time.process_time() - self._cpu))
 
     def figures(self) -> dict[str, float]:
-        """Medians over the steps but the first, which warms up."""
-        wall, cpu = (statistics.median(column) for column in zip(*self.steps[1:], strict=True))
+        """Medians over the steps but the first, which warms up; of the only one where there is no other."""
+        wall, cpu = (statistics.median(column) for column in zip(*(self.steps[1:] or self.steps), strict=True))
         peak = status_kib("VmHWM")
         return {
             "step_s": round(wall, 3),

@@ -3,10 +3,12 @@
     python -m benchmarks.engine_vs_trl [--tiny]
 
 One positive and seven negatives about one image, Qwen2.5-VL with random weights, LoRA on the text model, float32 on
-CPU. Prompt and response lengths are a quarter of those met at full size, so that attention has the share of the work
-it has in the 7B model there; vocabulary and vision tower are scaled to keep their shares as well. TRL trains on the
-group expanded to seven pairs with its own reference forward, since it refuses a cached one for images; it is shown
-without as well. Every contestant runs in a process of its own, one after the other, on the same model and group.
+one thread of a CPU. Prompt and response lengths are a quarter of those met at full size, so that attention has the
+share of the work it has in the 7B model there; vocabulary and vision tower are scaled to keep their shares as well.
+TRL trains on the group expanded to seven pairs with its own reference forward, since it refuses a cached one for
+images; it is shown without as well. Every contestant runs in processes of its own, one after the other, on the same
+model and group: one for time, after a step to warm up, and one for memory, in which the allocator gives large blocks
+back when they are freed, so that what a step needs beyond weights and optimizer is that of living tensors.
 
 TRL comes from its own environment (`python -m benchmarks.peer_env trl`). At tiny size it is left out when that is
 absent, and our own contestants run in this one.
@@ -37,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRUNK = {"hidden_size": 768, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 12}
 MAIN = {
     "prefix": 325, "responses": [75] * 8, "patches": 32, "text": TRUNK, "vocabulary": 4608, "vision_hidden": 256,
-    "vision_depth": 4, "tune": "lora", "checkpointing": False, "steps": 3,
+    "vision_depth": 4, "tune": "lora", "checkpointing": False, "steps": 2,
 }  # fmt: skip
 SMALL_TRUNK = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 TINY = MAIN | {
@@ -49,9 +51,10 @@ MIXED = [60, 160, 150, 75, 50, 40, 100, 120]
 CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "main": (
         MAIN,
-        ("trl_pairs", "trl_pairs_no_reference", "trl_pairs_one_by_one", "concatenated", "packed",
-         "packed_own_reference", "packed_dense", "sft_batch", "sft_packed"),
+        ("packed", "trl_pairs", "concatenated", "sft_packed", "sft_batch", "packed_own_reference",
+         "trl_pairs_no_reference"),
     ),
+    "main_one_by_one": (MAIN, ("packed", "packed_dense", "trl_pairs_one_by_one")),
     "gradient_checkpointing": (MAIN | {"checkpointing": True, "steps": 2}, ("trl_pairs", "concatenated", "packed")),
     "all_weights": (MAIN | {"tune": "full", "steps": 2}, ("trl_pairs", "concatenated", "packed")),
     "unequal_responses": (MAIN | {"responses": MIXED, "steps": 2}, ("trl_pairs", "concatenated", "packed")),
@@ -61,6 +64,9 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("trl_pairs", "concatenated", "packed"),
     ),
 }  # fmt: skip
+WEIGHED = ("packed", "trl_pairs", "concatenated", "sft_packed", "sft_batch", "trl_pairs_one_by_one")
+"""Contestants whose memory is measured as well."""
+COMPARED = ("step_s", "step_cpu_s", "step_mib", "peak_mib")
 SEVEN_B = {"hidden": 3584, "layers": 28, "inter": 18944, "kv": 512, "vocabulary": 152064}
 
 
@@ -135,7 +141,7 @@ def prepare(folder: Path, case: dict[str, Any]) -> None:
     end = str(tokenizer.eos_token)
     rows = [{"prompt": prompt, "chosen": texts[0] + end, "rejected": t + end} for t in texts[1:]]
     (folder / "rows.json").write_text(json.dumps(rows))
-    (folder / "case.json").write_text(json.dumps(case | {"max_pixels": side * side, "threads": os.cpu_count()}))
+    (folder / "case.json").write_text(json.dumps(case | {"max_pixels": side * side, "threads": 1}))
 
 
 @contextmanager
@@ -157,16 +163,11 @@ def contest(case: dict[str, Any], names: tuple[str, ...], python: Path) -> dict[
         prepare(folder, case)
         rows: dict[str, Any] = {}
         for contestant in names:
-            out = folder / f"{contestant}.json"
-            command = [str(python), "-m", "benchmarks._engine_contestants", contestant, str(folder), str(out)]
-            # Two of glibc's arenas keep freed memory from being counted as used by whoever allocates most threads.
-            environment = {**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "2"}
-            with alone():
-                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
-            if done.returncode:
-                raise SystemExit(f"{contestant} failed:\n{done.stderr[-3000:]}")
-            rows[contestant] = json.loads(out.read_text())
-            print(contestant, rows[contestant], file=sys.stderr)
+            rows[contestant] = measure(contestant, folder, python, case["steps"], {})
+            if contestant in WEIGHED:
+                memory = measure(contestant, folder, python, 1, {"MALLOC_MMAP_THRESHOLD_": str(2**18)})
+                rows[contestant] |= {k: memory[k] for k in ("peak_mib", "step_mib")}
+            print(contestant, rows[contestant], file=sys.stderr, flush=True)
     text = case["text"]
     kv = 2 * text["hidden_size"] // text["num_attention_heads"]
     length = case["prefix"] + case["responses"][0]
@@ -178,6 +179,21 @@ def contest(case: dict[str, Any], names: tuple[str, ...], python: Path) -> dict[
         "times_better": proportions(rows),
         "token_ceilings": ceilings(case["prefix"], case["responses"]),
     }
+
+
+def measure(contestant: str, folder: Path, python: Path, steps: int, settings: dict[str, str]) -> dict[str, Any]:
+    """Run a contestant in a process of its own."""
+    case = json.loads((folder / "case.json").read_text())
+    (folder / "case.json").write_text(json.dumps(case | {"steps": steps}))
+    out = folder / f"{contestant}.json"
+    command = [str(python), "-m", "benchmarks._engine_contestants", contestant, str(folder), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **settings}
+    with alone():
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(f"{contestant} failed:\n{done.stderr[-3000:]}")
+    figures: dict[str, Any] = json.loads(out.read_text())
+    return {k: v for k, v in figures.items() if k not in ("peak_mib", "step_mib") or settings}
 
 
 def proportions(rows: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
@@ -130,23 +131,34 @@ def _group(
     query: Tensor, key: Tensor, value: Tensor, span: Span, mask: Tensor, options: dict[str, Any]
 ) -> list[Tensor]:
     """Attention of one group, [heads, P + all branches, head size] each, as parts of its output along the tokens."""
-    attend = functional.scaled_dot_product_attention
-    prefix, longest = span.prefix, max(span.branches)
-    ends = list(itertools.accumulate(span.branches))[:-1]
 
     def of_prefix(x: Tensor) -> Tensor:
-        return x[None, :, :prefix]
+        return x[None, :, : span.prefix]
 
-    def of_branches(x: Tensor) -> Tensor:
-        parts = torch.tensor_split(x[:, prefix:], ends, dim=1)
+    first = functional.scaled_dot_product_attention(
+        of_prefix(query), of_prefix(key), of_prefix(value), is_causal=True, **options
+    )[0]
+    if torch.is_grad_enabled():
+        # Each branch needs the prefix's keys and values beside its own; copied again in the backward pass, K copies
+        # of the prefix per layer are never kept.
+        rest = checkpoint(_branches, query, key, value, span, mask, options, use_reentrant=False)
+    else:
+        rest = _branches(query, key, value, span, mask, options)
+    return [first, *(rest[k, :, :n] for k, n in enumerate(span.branches))]
+
+
+def _branches(query: Tensor, key: Tensor, value: Tensor, span: Span, mask: Tensor, options: dict[str, Any]) -> Tensor:
+    """The branches of a group as a batch, [K, heads, T, head size]."""
+    ends, longest = list(itertools.accumulate(span.branches))[:-1], max(span.branches)
+
+    def own(x: Tensor) -> Tensor:
+        parts = torch.tensor_split(x[:, span.prefix :], ends, dim=1)
         return torch.stack([functional.pad(p, (0, 0, 0, longest - p.shape[1])) for p in parts])
 
     def seen(x: Tensor) -> Tensor:
-        return torch.cat([of_prefix(x).expand(len(span.branches), -1, -1, -1), of_branches(x)], dim=2)
+        return torch.cat([x[None, :, : span.prefix].expand(len(span.branches), -1, -1, -1), own(x)], dim=2)
 
-    first = attend(of_prefix(query), of_prefix(key), of_prefix(value), is_causal=True, **options)[0]
-    rest = attend(of_branches(query), seen(key), seen(value), attn_mask=mask, **options)
-    return [first, *(rest[k, :, :n] for k, n in enumerate(span.branches))]
+    return functional.scaled_dot_product_attention(own(query), seen(key), seen(value), attn_mask=mask, **options)
 
 
 AttentionInterface.register(NAME, packed_attention_forward)
