@@ -10,30 +10,34 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"^```(?:bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def commands(text: str) -> list[str]:
-    """Lines of the shell blocks, without comments."""
-    lines = (line.partition(" #")[0].strip() for block in BLOCK.findall(text) for line in block.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+def steps(text: str) -> list[str]:
+    """Commands of the shell blocks, without comments, and whole Python blocks, in order."""
+    found = []
+    for language, block in BLOCK.findall(text):
+        lines = (line.partition(" #")[0].strip() for line in block.splitlines())
+        found += [block] if language else [line for line in lines if line and not line.startswith("#")]
+    return found
 
 
-README = commands((ROOT / "README.md").read_text(encoding="utf-8"))
+README = steps((ROOT / "README.md").read_text(encoding="utf-8"))
+SHELL = [s for s in README if "\n" not in s]
 
 
 def test_make_commands_are_what_continuous_integration_runs() -> None:
     ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for line in (c for c in README if c.startswith("make ")):
+    for line in (c for c in SHELL if c.startswith("make ")):
         target = line.split()[1]
         assert f"make {target}" in ci
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
 def test_every_command_is_of_a_known_kind() -> None:
-    assert {c.split()[0] for c in README} <= {"make", "cxr-max", "pip"}
-    assert any(c.startswith("cxr-max") for c in README)
+    assert {c.split()[0] for c in SHELL} <= {"make", "cxr-max", "pip"}
+    assert any(c.startswith("cxr-max") for c in SHELL)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +46,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.xdist_group("readme")
-@pytest.mark.parametrize("line", [c for c in README if c.startswith("cxr-max")])
-def test_command(line: str, folder: Path) -> None:
-    (folder / "PATH").mkdir(exist_ok=True)
-    code = "from cxr_max.cli import main; main()"
+@pytest.mark.parametrize(
+    "step", [s for s in README if not s.startswith(("make ", "pip "))], ids=lambda s: s.split("\n")[0]
+)
+def test_step(step: str, folder: Path) -> None:
+    shell = "from cxr_max.cli import main; main()"
+    call = [step] if "\n" in step else [shell, *shlex.split(step)[1:]]
     env = {**os.environ, "CXR_MAX_CACHE": str(folder / ".cache"), "CXR_MAX_CONFIG": str(folder / ".config.toml")}
     done = subprocess.run(
-        [sys.executable, "-c", code, *shlex.split(line)[1:]],
+        [sys.executable, "-c", *call],
         cwd=folder,
         env={**env, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
         capture_output=True,
