@@ -1,0 +1,43 @@
+"""`cxr-max export`."""
+
+import json
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+import cxr_max
+
+
+def command(
+    release: Path = typer.Argument(help="Folder of the release."),
+    format: str = typer.Option(help="ms-swift, trl, llama-factory or csv."),
+    out: Path = typer.Option(help="The new file: .jsonl, .parquet for trl, .csv."),
+    what: str = typer.Option("auto", help="preferences, sft, or auto: preferences when there are any."),
+    strategy: str = typer.Option(None, help="Consensus strategy, when there are several."),
+    split: str = typer.Option(None, help="One split; all without."),
+    image_root: Path = typer.Option(None, help="Folder that holds MIMIC's files/; makes image paths whole."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the file."),
+    as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
+) -> None:
+    """Write a release in the format of a trainer.
+
+    Example: cxr-max export cxr-max --format trl --out pairs.parquet --image-root /data/mimic-cxr-jpg
+    """
+    config = cxr_max.data.export.ExportConfig(
+        format=format,
+        out=out,
+        what=what,
+        strategy=strategy,
+        split=split,
+        image_root=image_root,
+        overwrite=overwrite,
+    )
+    done = cxr_max.data.export.export(cxr_max.data.open_release(release), config)
+    if as_json:
+        print(json.dumps({**done._asdict(), "path": str(done.path)}, indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{done.rows:,} rows at {done.path}")
+    for note in done.notes:
+        console.print(f"note: {note}")
