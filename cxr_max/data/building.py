@@ -1,7 +1,7 @@
 """Build a release from raw teacher outputs, or the next one from a release and more tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,7 +88,8 @@ class _Tables:
 
     trajectories: pl.DataFrame
     instances: pl.DataFrame
-    notes: list[str] = field(default_factory=list)
+    more: dict[str, pl.DataFrame]
+    notes: list[str]
 
 
 def build(raw: Sequence[str | Path], out: str | Path, version: str | None = None, **options: Any) -> Built:
@@ -161,7 +162,11 @@ def _tables(read: Ingested, config: BuildConfig) -> _Tables:
         images = root.splits().join(root.metadata().select("dicom_id", "view"), on="dicom_id", how="left").collect()
         frame = resolve.look_up(frame, images, read.rejected)
     frame = resolve.settle(frame, read.rejected)
+    frame, pairs = resolve.split_pairs(frame)
     frame = resolve.number(frame, read.rejected, repeated=config.repeated)
+    more: dict[str, pl.DataFrame] = {}
+    if pairs.height:
+        more["consensus"], more["preferences"] = resolve.preferences(pairs, frame, read.rejected)
     parsed = {p: prompts.parse(p) for p in frame["prompt"].unique()}
     diseases = pl.DataFrame(
         {"prompt": list(parsed), "diseases": [list(d or ()) for d in parsed.values()]},
@@ -180,7 +185,7 @@ def _tables(read: Ingested, config: BuildConfig) -> _Tables:
     instances, several = _instances(frame)
     if several:
         notes.append(f"{several:,} instances have prompts with different diagnoses; the most frequent ones are kept")
-    return _Tables(writing.in_order(frame, resolve.KEYS), writing.in_order(instances, ("instance_id",)), notes)
+    return _Tables(writing.in_order(frame, resolve.KEYS), writing.in_order(instances, ("instance_id",)), more, notes)
 
 
 def _instances(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -199,7 +204,7 @@ def _instances(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 
 def _write(draft: Path, tables: _Tables, config: BuildConfig, *, synthetic: bool) -> dict[str, Any]:
-    names = ["instances", "trajectories", "steps", *(["findings"] if config.findings else [])]
+    names = ["instances", "trajectories", "steps", *(["findings"] if config.findings else []), *tables.more]
     writer = writing.TableWriter(draft, [TABLES[n] for n in names], synthetic=synthetic)
     counts = _Counts()
     try:
@@ -233,7 +238,10 @@ def _blocks(tables: _Tables, config: BuildConfig, writer: writing.TableWriter) -
         if shard != block[:3]:
             shard = block[:3]
             writer.shard(*shard)
-        yield _block(rows(block), tables.instances[block.start : block.stop], found)
+        instances = tables.instances[block.start : block.stop]
+        ids = instances["instance_id"].implode()
+        more = {n: f.filter(pl.col("instance_id").is_in(ids)) for n, f in tables.more.items()}
+        yield _block(rows(block), instances, found) | more
 
 
 def _block(rows: pl.DataFrame, instances: pl.DataFrame, found: analyse.Analysed) -> dict[str, pl.DataFrame]:

@@ -29,6 +29,7 @@ FRAME: dict[str, Any] = {
     **TABLES["trajectories"].polars(("trajectory", "n_words", "text_sha256")),
     "generation": pl.String(),
     "chosen": pl.String(),
+    "strategy": pl.String(),
     "source": pl.UInt32(),
     "line": pl.UInt32(),
 }

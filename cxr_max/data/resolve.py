@@ -9,7 +9,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from cxr_max.data.ingest import Rejections
-from cxr_max.schema import SPLITS
+from cxr_max.schema import SPLITS, TABLES
+
+IMPORTED = "imported"
+"""Strategy of preference pairs that name none."""
 
 KEYS = ("instance_id", "teacher", "generation")
 _MAX_GENERATIONS = 256
@@ -86,12 +89,78 @@ def number(frame: pl.DataFrame, rejected: Rejections, *, repeated: bool) -> pl.D
     """
     pair = ("instance_id", "teacher")
     order = ("text_sha256", "generation", "prompt", "teacher_model", "teacher_snapshot", "view", "source", "line")
-    frame = frame.sort(*pair, *order, nulls_last=True)
+    # A row that stands for a trajectory itself goes before one that only a preference pair tells of.
+    frame = frame.sort(*pair, pl.col("chosen").is_not_null(), *order, nulls_last=True)
     several = pl.lit(repeated) | pl.col("generation").is_not_null().any().over(pair)
     same_text = pl.col("text_sha256").is_first_distinct().over(*pair, "generation") if frame.height else pl.lit(True)
     first = pl.int_range(pl.len()).over(pair) == 0
     frame = frame.with_columns(stays=pl.when(several).then(same_text).otherwise(first))
-    rejected.add_frame("duplicate", frame.filter(~pl.col("stays")))
+    # A pair whose rejected answer does not stay is counted when pairs are matched.
+    rejected.add_frame("duplicate", frame.filter(~pl.col("stays") & pl.col("chosen").is_null()))
     frame = frame.filter("stays").with_columns(generation=pl.int_range(pl.len()).over(pair)).drop("stays")
     rejected.add_frame("too_many_generations", frame.filter(pl.col("generation") >= _MAX_GENERATIONS))
     return frame.filter(pl.col("generation") < _MAX_GENERATIONS).with_columns(pl.col("generation").cast(pl.UInt8))
+
+
+def split_pairs(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that are trajectories, those that only pairs tell of among them; and the pairs."""
+    text = ("instance_id", "teacher", "text_sha256")
+    pairs = frame.filter(pl.col("chosen").is_not_null())
+    plain = frame.filter(pl.col("chosen").is_null())
+    if pairs.is_empty():
+        return plain, pairs
+    told = pairs.filter(pl.col("teacher") != "").join(plain, on=text, how="anti")
+    order = ("prompt", "teacher_model", "view", "generation", "source", "line")
+    told = told.sort(*text, *order, nulls_last=True).unique(text, keep="first", maintain_order=True)
+    return pl.concat([plain, told]), pairs
+
+
+def preferences(
+    pairs: pl.DataFrame, trajectories: pl.DataFrame, rejected: Rejections
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Preference pairs -> the tables consensus and preferences.
+
+    The rejected answer is found among the instance's trajectories by its text; the pairs of an instance and strategy
+    make one group of a positive and N negatives.
+
+    Args:
+        pairs: rows with `chosen`, as `split_pairs` gives them.
+        trajectories: numbered trajectories.
+        rejected: takes pairs whose rejected answer is no trajectory, and those that prefer another text.
+    """
+    pairs = pairs.with_columns(pl.col("strategy").fill_null(IMPORTED))
+    pairs = _agree(
+        pairs.with_columns(group=pl.struct("instance_id", "strategy")),
+        "group",
+        ("chosen",),
+        "contradicts_instance",
+        rejected,
+    )
+    known = trajectories.select("instance_id", "text_sha256", "generation", by="teacher")
+    same = (pl.col("teacher") == "") | (pl.col("teacher") == pl.col("by"))
+    matched = pairs.drop("generation").join(known, on=("instance_id", "text_sha256"), how="left").filter(
+        same | pl.col("by").is_null()
+    )  # fmt: skip
+    lost = pairs.join(matched.filter(pl.col("by").is_not_null()), on=("source", "line"), how="anti")
+    rejected.add_frame("unmatched_rejected", lost)
+    groups = (
+        matched.filter(pl.col("by").is_not_null())
+        .unique(("instance_id", "strategy", "by", "generation"))
+        .sort("by", "generation")
+        .group_by("instance_id", "strategy", maintain_order=True)
+        .agg(
+            pl.col("prompt").min(),
+            pl.col("chosen").first(),
+            rejected=pl.struct(pl.col("by").alias("teacher"), "generation", "trajectory"),
+        )
+        .sort("instance_id", "strategy")
+    )
+    chosen = groups.select(
+        "instance_id",
+        "strategy",
+        pl.col("chosen").alias("trajectory"),
+        pl.lit([], pl.List(pl.String)).alias("supported_by"),
+        pl.lit('{"imported": true}').alias("recipe"),
+    )
+    weights = pl.lit(None, pl.List(pl.Float32)).alias("weights")
+    return chosen, groups.with_columns(weights).select(TABLES["preferences"].names)

@@ -36,13 +36,13 @@ REASONS: dict[str, str] = {
     "contradicts_patient": "the patient's other rows are in another split",
     "duplicate": "a second text for the same instance and teacher; --repeated or a `generation` field allows several",
     "too_many_generations": "more than 256 texts for the same instance and teacher",
-    "unmatched_rejected": "the rejected response is no trajectory of the instance, and no teacher is named",
+    "unmatched_rejected": "the rejected response of a pair is no trajectory of the instance, and no teacher is named",
 }
 """Every reason for which a row can be rejected."""
 
 
 class Row(NamedTuple):
-    """One trajectory as read; the first fields are those of the frame that `ingest` builds."""
+    """One trajectory as read. A row with `chosen` is a preference pair whose rejected answer is the trajectory."""
 
     instance_id: str
     unit: str
@@ -61,6 +61,7 @@ class Row(NamedTuple):
     text_sha256: str
     generation: str | None
     chosen: str | None
+    strategy: str | None
 
 
 class Rejected(Exception):
@@ -136,6 +137,7 @@ class Normaliser:
             hashlib.sha256(text.encode()).hexdigest(),
             _generation(values.get("generation")),
             chosen,
+            _short(values.get("strategy")),
         )
 
     def _teacher(self, spelling: Any, *, needed: bool) -> str:

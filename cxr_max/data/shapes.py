@@ -47,6 +47,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "top_p": ("top_p",),
     "max_tokens": ("max_tokens", "max_new_tokens"),
     "rejected": ("rejected_response",),
+    "strategy": ("strategy", "consensus_strategy"),
     "synthetic": ("synthetic",),
     "seed": ("seed",),
 }  # fmt: skip

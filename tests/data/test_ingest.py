@@ -13,6 +13,7 @@ import pytest
 
 from cxr_max import data, prompts
 from cxr_max.data import readers
+from cxr_max.data.export import ExportConfig, export
 from cxr_max.data.ingest import Ingested, ingest
 from cxr_max.data.rows import REASONS
 from cxr_max.data.shapes import Mapped, fold, load_mapping, recognise
@@ -455,3 +456,58 @@ def test_diseases_come_from_the_prompt(tmp_path: Path) -> None:
     assert by_id[toy.dicom_id(1)]["prompt"] == prompts.render(["Edema"])
     assert by_id[toy.dicom_id(2)]["diseases"] == []
     assert any("name no diagnoses" in n for n in done.notes)
+
+
+def pair(row: dict[str, Any], chosen: str, **more: Any) -> dict[str, Any]:
+    return {
+        "messages": [{"role": "user", "content": f"<image>{row['prompt']}"}, {"role": "assistant", "content": chosen}],
+        "images": [row["image"]],
+        "rejected_response": row["response"],
+        "split": row["split"],
+        "synthetic": True,
+        "seed": 7,
+        **more,
+    }
+
+
+def test_preference_pairs_become_groups(tmp_path: Path) -> None:
+    rows = toy.rows(2, ["gpt-5", "grok-4", "moonshot"])
+    toy.write_jsonl(tmp_path / "raw" / "a.jsonl", rows)
+    pairs = [pair(r, f"Consensus of {r['image']}.") for r in rows]
+    pairs += [pairs[0], {**pairs[1], "rejected_response": "Nobody said this."}, pair(rows[2], "Something else.")]
+    toy.write_jsonl(tmp_path / "raw" / "pairs.jsonl", pairs)
+    done = data.build([tmp_path / "raw"], tmp_path / "r", findings=False, max_rejected=1.0)
+    assert done.rejected == {"unmatched_rejected": 1, "contradicts_instance": 1}
+    assert done.release.verify().ok
+    groups = done.release.scan("preferences").collect().to_dicts()
+    assert len(groups) == 2
+    for group in groups:
+        assert group["strategy"] == "imported"
+        assert group["chosen"].startswith("Consensus of files/")
+        assert group["prompt"].startswith("This is a patient's chest DR image.")
+        assert [r["teacher"] for r in group["rejected"]] == ["gpt-5", "grok-4", "moonshot"]
+    assert done.release.scan("consensus").collect().height == 2
+    assert done.release.manifest["tables"]["trajectories"]["rows"] == 6
+
+
+def test_pairs_alone_tell_of_the_trajectories_of_named_teachers(tmp_path: Path) -> None:
+    rows = toy.rows(2, ["gpt-5", "grok-4"])
+    pairs = [pair(r, "Chosen.", teacher=r["teacher"], strategy="vote") for r in rows]
+    toy.write_jsonl(
+        tmp_path / "pairs.jsonl", [*pairs, pair(rows[0], "Chosen.", strategy="vote") | {"rejected_response": "x"}]
+    )
+    done = data.build([tmp_path / "pairs.jsonl"], tmp_path / "r", findings=False, max_rejected=1.0)
+    assert done.rejected == {"unmatched_rejected": 1}
+    assert sorted(done.release.scan("trajectories").collect()["trajectory"]) == sorted(r["response"] for r in rows)
+    [one, two] = done.release.scan("preferences").collect()["rejected"].to_list()
+    assert [r["teacher"] for r in one + two] == ["gpt-5", "grok-4"] * 2
+
+
+def test_an_exported_release_with_preferences_comes_back(tmp_path: Path) -> None:
+    rows = toy.rows(3, ["gpt-5", "grok-4"])
+    toy.write_jsonl(tmp_path / "raw.jsonl", [pair(r, f"C {r['image']}", teacher=r["teacher"]) for r in rows])
+    first = data.build([tmp_path / "raw.jsonl"], tmp_path / "a", findings=False).release
+    export(first, ExportConfig("ms-swift", tmp_path / "out.jsonl"))
+    again = [json.loads(line) | {"synthetic": True, "seed": 7} for line in (tmp_path / "out.jsonl").open()]
+    second = data.build([toy.write_jsonl(tmp_path / "again.jsonl", again)], tmp_path / "b", findings=False).release
+    assert first.manifest["tables"]["preferences"] == second.manifest["tables"]["preferences"]
