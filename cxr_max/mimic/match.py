@@ -105,9 +105,8 @@ def _read(images: pl.DataFrame, root: MimicRoot, options: Options) -> tuple[pl.D
     if root.has("split"):
         split = tables.scan(root.table_file("split"), {**tables.IDS, "split": pl.String()})
         # Rows outside train also tell whom the official evaluation splits hold.
-        wanted["split"] = pl.concat(
-            [split.join(dicoms, on="dicom_id", how="semi"), split.filter(pl.col("split") != "train")]
-        )
+        asked = pl.col("dicom_id").is_in(images["dicom_id"].implode())
+        wanted["split"] = split.filter(asked | (pl.col("split") != "train"))
     others = [name for name in ID_TABLES[1:] if root.has(name) and (options.verify or "split" not in wanted)]
     for name in others if options.verify else others[:1]:
         ids = tables.scan(root.table_file(name), tables.IDS)
@@ -116,13 +115,15 @@ def _read(images: pl.DataFrame, root: MimicRoot, options: Options) -> tuple[pl.D
         wanted["labels"] = root.labels(options.labeler, only=studies)
     found = dict(zip(wanted, tables.collect(*wanted.values()), strict=True))
     if "split" in found:
-        tables.check_splits(found["split"], root.table_file("split"))
+        found["split"] = tables.check_splits(found["split"].unique(), root.table_file("split"))
     known = [found[name].select(*tables.IDS) for name in ID_TABLES if name in found]
     return pl.concat(known).unique() if known else None, found.get("split"), found.get("labels")
 
 
 def _check_ids(images: pl.DataFrame, known: pl.DataFrame | None, splits: pl.DataFrame | None) -> pl.DataFrame:
     """Add id_status and split_status to each image."""
+    if known is not None and splits is not None and known.height == splits.height == known["dicom_id"].n_unique():
+        return _check_plain(images, splits)
     if known is None:
         images = images.with_columns(pl.lit("unchecked").alias("id_status"))
     else:
@@ -159,6 +160,22 @@ def _check_ids(images: pl.DataFrame, known: pl.DataFrame | None, splits: pl.Data
         )
         .drop("their_splits")
     )
+
+
+def _check_plain(images: pl.DataFrame, splits: pl.DataFrame) -> pl.DataFrame:
+    """The same where the split table is the only one and names every image once, as it should."""
+    theirs = splits.select("dicom_id", their_subject="subject_id", their_study="study_id", their_split="split")
+    listed = pl.col("their_split").is_not_null()
+    agree = (pl.col("their_subject") == pl.col("subject_id")) & (pl.col("their_study") == pl.col("study_id"))
+
+    def status(same: pl.Expr, otherwise: str) -> pl.Expr:
+        return pl.when(~listed).then(pl.lit("unlisted")).when(same).then(pl.lit("agree")).otherwise(pl.lit(otherwise))
+
+    joined = images.join(theirs, on="dicom_id", how="left", maintain_order="left")
+    return joined.with_columns(
+        status(agree, "contradicting").alias("id_status"),
+        status(pl.col("their_split") == pl.col("split"), "differs").alias("split_status"),
+    ).drop("their_subject", "their_study", "their_split")
 
 
 def _worst(column: str, order: tuple[str, ...]) -> pl.Expr:
