@@ -28,7 +28,7 @@ _HOME = {
     "resize": "images",
 }
 _MODULES = (
-    "agreement", "classes", "coverage", "features", "fetch", "forms", "guard", "images", "joined", "layout",
+    "archive", "agreement", "classes", "coverage", "features", "fetch", "forms", "guard", "images", "joined", "layout",
     "locate", "match", "overlap", "reports", "sections", "stock", "store", "sums", "tables", "torch_dataset",
     "wanted", "wget",
 )  # fmt: skip

@@ -6,19 +6,15 @@ become `\\n`, as the published section rules expect.
 
 import codecs
 import os
-import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
-from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import polars as pl
 
-from cxr_max.errors import DataError, UnknownNameError
+from cxr_max.errors import UnknownNameError
 from cxr_max.mimic import sections
+from cxr_max.mimic.archive import ReportZip, open_zip
 from cxr_max.mimic.layout import MimicRoot
 from cxr_max.schema import table
 
@@ -27,16 +23,16 @@ View = Literal["findings", "impression", "both", "text_to_label", "last_paragrap
 MAX_BYTES = 1 << 20
 """The longest report has 3,933 bytes; a file of a mebibyte is not one."""
 
-_MEMBER = re.compile(r"(?:.*/)?p\d{2}/p(\d{8})/s(\d{8})\.txt")
 _CHUNK = 2_000
 _FIELDS = ("findings", "impression", "last_paragraph", "comparison", "text_to_label", "text_section")
 
 
 class Place(NamedTuple):
-    """Where a report lies: a file, or the member of a zip; `file` is empty when it is nowhere."""
+    """Where a report lies: a file, or a member of a zip (by `relative`); `file` is empty when it is nowhere."""
 
     file: str
     member: str = ""
+    changed: int = 0
 
 
 class Text(NamedTuple):
@@ -73,10 +69,10 @@ def decode(content: bytes) -> str:
         text = content.decode("utf-16", errors="replace")
     else:
         try:
-            text = content.decode("utf-8-sig")
+            text = content.removeprefix(codecs.BOM_UTF8).decode()
         except UnicodeDecodeError:
             text = content.decode("cp1252", errors="replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def relative(subject_id: int, study_id: int) -> str:
@@ -94,17 +90,23 @@ def locate(root: MimicRoot, studies: Iterable[tuple[int, int]]) -> list[Place]:
     Raises:
         DataError: a zip is no zip.
     """
-    trees = [f"{tree}{os.sep}" for tree in root.layout.trees]
     names = [relative(subject, study) for subject, study in studies]
-    found = [next((p for t in trees if os.path.exists(p := t + name)), "") for name in names]
-    if all(found) or not root.layout.zips:
-        return [Place(path) for path in found]
-    members = [(str(path), _members(str(path), path.stat().st_mtime_ns)) for path in root.layout.zips]
-    places = []
-    for path, name in zip(found, names, strict=True):
-        inside = next((Place(z, m[name]) for z, m in members if name in m), Place(""))
-        places.append(Place(path) if path else inside)
-    return places
+    places = [""] * len(names)
+    exists = os.path.exists
+    for tree in root.layout.trees:
+        top = f"{tree}{os.sep}"
+        places = [
+            place or (path if exists(path := top + name) else "") for place, name in zip(places, names, strict=True)
+        ]
+    if all(places) or not root.layout.zips:
+        return [Place(path) for path in places]
+    archives = _zips(root)
+    return [
+        Place(path)
+        if path
+        else next((Place(z, name, changed) for z, changed, zipped in archives if name in zipped), Place(""))
+        for path, name in zip(places, names, strict=True)
+    ]
 
 
 def exist(root: MimicRoot, studies: pl.DataFrame) -> pl.Series:
@@ -117,44 +119,37 @@ def exist(root: MimicRoot, studies: pl.DataFrame) -> pl.Series:
     for tree in root.layout.trees:
         top = f"{tree}{os.sep}"
         there = [yes or exists(top + name) for yes, name in zip(there, names, strict=True)]
-    for path in root.layout.zips if not all(there) else ():
-        members = _members(str(path), path.stat().st_mtime_ns)
-        there = [yes or name in members for yes, name in zip(there, names, strict=True)]
+    for _, _, archive in _zips(root) if not all(there) else ():
+        there = [yes or name in archive for yes, name in zip(there, names, strict=True)]
     return pl.Series("there", there, pl.Boolean)
 
 
-@cache
-def _members(path: str, mtime_ns: int) -> dict[str, str]:
-    """Relative path of each report -> its name in the zip; `mtime_ns` tells a changed file."""
-    found = {}
-    for name in _archive(path).namelist():
-        if match := _MEMBER.fullmatch(name):
-            found[relative(int(match[1]), int(match[2]))] = name
-    return found
-
-
-@cache
-def _archive(path: str) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as e:
-        raise DataError(f"{Path(path).name} is not a readable zip: {type(e).__name__}", next="fetch it again") from e
+def _zips(root: MimicRoot) -> list[tuple[str, int, ReportZip]]:
+    states = [(str(path), path.stat().st_mtime_ns) for path in root.layout.zips]
+    return [(path, changed, open_zip(path, changed)) for path, changed in states]
 
 
 def read(place: Place) -> str | None:
     """The text of a report; None when its file cannot be read or is no report by its size."""
     try:
         if place.member:
-            archive = _archive(place.file)
-            info = archive.getinfo(place.member)
-            content = archive.read(info) if info.file_size <= MAX_BYTES else None
+            content = open_zip(place.file, place.changed).read(place.member, MAX_BYTES)
         else:
-            with open(place.file, "rb") as file:
-                content = file.read(MAX_BYTES + 1)
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, KeyError, EOFError):
-        # RuntimeError: encrypted; NotImplementedError: a compression method Python lacks.
+            content = _read_file(place.file)
+    except OSError:
         return None
-    return decode(content) if content is not None and len(content) <= MAX_BYTES else None
+    return decode(content) if content is not None else None
+
+
+def _read_file(path: str) -> bytes | None:
+    """A whole file, None when it is too large; without the buffers of `open`, since reports are small and many."""
+    # Non-blocking: a pipe of this name would wait for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        size = os.fstat(handle).st_size
+        return os.read(handle, size + 1) if size <= MAX_BYTES else None
+    finally:
+        os.close(handle)
 
 
 Row = tuple[str | None, ...]
@@ -170,12 +165,6 @@ def _parse(place: Place, study_id: int) -> Row:
     return (*report, "found" if report.text_to_label else "no_usable_text")
 
 
-def _parse_chunk(rows: Sequence[tuple[Place, int]]) -> list[Row]:
-    # A zip inherited from the parent shares its file position with every other worker.
-    _archive.cache_clear()
-    return _parse_rows(rows)
-
-
 def references(root: MimicRoot, instances: pl.DataFrame, *, jobs: int = 1) -> pl.DataFrame:
     """The reports of instances, sectioned: the table `references` of `cxr_max.schema`.
 
@@ -188,11 +177,8 @@ def references(root: MimicRoot, instances: pl.DataFrame, *, jobs: int = 1) -> pl
     pairs = list(studies.iter_rows())
     work = list(zip(locate(root, pairs), (study for _, study in pairs), strict=True))
     schema = table("references").polars((*_FIELDS, "report_status"))
-    columns: list[list[str | None]] = [[] for _ in schema]
-    for chunk in _chunks(work, jobs):
-        for row in chunk:
-            for column, value in zip(columns, row, strict=True):
-                column.append(value)
+    rows = [row for chunk in _chunks(work, jobs) for row in chunk]
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     parsed = studies.with_columns(
         pl.Series(name, column, dtype) for (name, dtype), column in zip(schema.items(), columns, strict=True)
     )
@@ -206,7 +192,7 @@ def _chunks(work: list[tuple[Place, int]], jobs: int) -> Iterator[list[Row]]:
         yield from map(_parse_rows, parts)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(_parse_chunk, parts)
+        yield from pool.map(_parse_rows, parts)
 
 
 def _parse_rows(rows: Sequence[tuple[Place, int]]) -> list[Row]:

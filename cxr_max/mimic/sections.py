@@ -72,26 +72,40 @@ def fold(header: str) -> str:
 
 def split_sections(text: str) -> list[Section]:
     """Cut a report into its sections, in order; never empty."""
-    header = _HEADER.search(text)
+    return [Section(*cut) for cut in _cut(text)]
+
+
+def _cut(text: str) -> list[tuple[str, str, int]]:
+    search = _HEADER.search
+    header = search(text)
     if header is None:
-        sections = [Section("full report", text, 0)]
+        cuts = [("full report", text, 0)]
+        labelled = False
     else:
-        sections = [Section("preamble", text[: header.start(1)], 0)]
+        cuts = [("preamble", text[: header.start(1)], 0)]
+        labelled = False
         while header is not None:
             start = header.end()
             # The rest of the header's line cannot hold the next header.
             newline = text.find("\n", start)
-            following = _HEADER.search(text, start if newline < 0 else newline)
-            end = len(text) if following is None else following.start()
-            sections.append(Section(fold(header[1]), text[start:end], start))
+            following = search(text, start if newline < 0 else newline)
+            body = text[start:] if following is None else text[start : following.start()]
+            name = fold(header[1])
+            if name not in _LABELLED:
+                cuts.append((name, body, start))
+            elif body and not body.isspace():
+                cuts.append((name, body, start))
+                labelled = True
             header = following
-    sections = [s for s in sections if s.name not in ("impression", "findings") or s.text.strip()]
-    if not any(s.name in ("impression", "findings") for s in sections):
-        name, text, start = sections[-1]
+    if not labelled:
+        name, text, start = cuts[-1]
         head, blank, rest = text.partition(_BLANK)
         if blank:
-            sections[-1:] = [Section(name, head, start), Section("last_paragraph", rest, start + len(head))]
-    return sections
+            cuts[-1:] = [(name, head, start), ("last_paragraph", rest, start + len(head))]
+    return cuts
+
+
+_LABELLED = ("impression", "findings")
 
 
 def parse_report(text: str) -> dict[str, str]:
@@ -100,7 +114,7 @@ def parse_report(text: str) -> dict[str, str]:
     Args:
         text: a whole report, lines separated by `\\n`.
     """
-    return {section.name: section.text.strip() for section in split_sections(text)}
+    return {name: body.strip() for name, body, _ in _cut(text)}
 
 
 def read_report(text: str, study_id: int | None = None) -> Report:
@@ -110,18 +124,35 @@ def read_report(text: str, study_id: int | None = None) -> Report:
         text: a whole report, lines separated by `\\n`.
         study_id: the study, for the 54 that are treated by hand.
     """
-    table, key = rules(), str(study_id)
-    if key in table["study_range"]:
-        first, last = table["study_range"][key]
-        chosen = text[first:last]
-        return Report(None, None, None, None, chosen or None, "range" if chosen else None)
-    sections = parse_report(text)
-    if key in table["study_section"]:
-        name = table["study_section"][key]
-        chosen = sections.get(name, "")
-        return Report(None, None, None, None, chosen or None, f"section:{name}" if chosen else None)
-    found = {name: sections.get(name) for name in table["text_to_label"]}
-    source = next((name for name in found if found[name] is not None), None)
-    to_label = found[source] if source else None
-    texts = {name: text or None for name, text in found.items()}
-    return Report(**texts, text_to_label=to_label or None, text_section=source if to_label else None)
+    by_hand = _by_hand()
+    if study_id in by_hand:
+        return _read_by_hand(text, by_hand[study_id])
+    found = parse_report(text)
+    get = found.get
+    findings, impression = get("findings"), get("impression")
+    last, comparison = get("last_paragraph"), get("comparison")
+    for name, chosen in (
+        ("impression", impression), ("findings", findings), ("last_paragraph", last), ("comparison", comparison),
+    ):  # fmt: skip
+        if chosen is not None:
+            return Report(
+                findings or None, impression or None, last or None, comparison or None,
+                chosen or None, name if chosen else None,
+            )  # fmt: skip
+    return Report(None, None, None, None, None, None)
+
+
+@cache
+def _by_hand() -> dict[int | None, str | tuple[int, int]]:
+    """study_id -> the section, or the range of characters, that stands in for the usual sections."""
+    table = rules()
+    ranges: dict[int | None, str | tuple[int, int]] = {int(k): (v[0], v[1]) for k, v in table["study_range"].items()}
+    return ranges | {int(k): str(v) for k, v in table["study_section"].items()}
+
+
+def _read_by_hand(text: str, rule: str | tuple[int, int]) -> Report:
+    if isinstance(rule, str):
+        chosen, source = parse_report(text).get(rule, ""), f"section:{rule}"
+    else:
+        chosen, source = text[rule[0] : rule[1]], "range"
+    return Report(None, None, None, None, chosen or None, source if chosen else None)

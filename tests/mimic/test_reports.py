@@ -1,5 +1,6 @@
 """Reports from trees and zips: found, missing, broken, in odd encodings."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -105,3 +106,42 @@ def test_odd_encodings(content: bytes, text: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read(content: bytes) -> None:
     assert "\r" not in reports.decode(content)
+
+
+def test_members_are_read_as_zipfile_reads_them(tmp_path: Path) -> None:
+    from cxr_max.mimic.archive import ReportZip
+
+    path = tmp_path / "mimic-cxr-reports.zip"
+    names = [f"p10/p1000{i:04d}/s5000{i:04d}.txt" for i in range(300)]
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, name in enumerate(names):
+            info = zipfile.ZipInfo(f"{'files/' * (i % 3)}{name}")
+            info.extra = b"\x01\x00\x04\x00abcd" * (i % 40)
+            info.comment = b"c" * (i % 7)
+            info.compress_type = zipfile.ZIP_DEFLATED if i % 2 else zipfile.ZIP_STORED
+            archive.writestr(info, f"text {i}\n" * i)
+        archive.comment = b"a comment PK\x05"
+    ours = ReportZip(path)
+    with zipfile.ZipFile(path) as theirs:
+        for info in theirs.infolist():
+            assert ours.read(info.filename[-27:], reports.MAX_BYTES) == theirs.read(info)
+    assert "p10/p10009999/s50009999.txt" not in ours
+    assert ours.read(names[299], 10) is None
+
+
+def test_a_zip_of_more_members_than_the_old_format_counts(tmp_path: Path) -> None:
+    path = tmp_path / "mimic-cxr-reports.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(66_000):
+            archive.writestr(f"files/p10/p10{i:06d}/s50{i:06d}.txt", b"")
+        archive.writestr(f"files/{world.tree_path(10000101, 50000201)}.txt", world.REPORT)
+    frame = mimic.references(mimic.open_root(tmp_path), INSTANCES)
+    assert frame["report_status"].to_list() == ["found", "found", *["missing"] * 5]
+
+
+def test_a_pipe_in_the_place_of_a_report_does_not_wait(tmp_path: Path) -> None:
+    path = world.write_world(tmp_path) / "files" / f"{world.tree_path(10000101, 50000201)}.txt"
+    path.unlink()
+    os.mkfifo(path)
+    frame = mimic.references(mimic.open_root(tmp_path), INSTANCES)
+    assert frame["report_status"][0] in ("unreadable", "no_usable_text")
