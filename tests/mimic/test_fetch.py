@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cxr_max.data
-from cxr_max.cli import build
+from cxr_max.cli import application
 from cxr_max.errors import CheckFailedError, DataError, RestrictedDataError, UnknownNameError, UsageError
 from cxr_max.mimic import agreement
 from cxr_max.mimic.fetch import STAGE, FetchReport, Patience, fetch
@@ -419,17 +419,17 @@ def test_the_command_line_asks_once(
     monkeypatch.setenv("CXR_MAX_CA_CERTIFICATE", str(site.certificate))
     line = ["mimic", "fetch", "x", "--to", str(tmp_path / "root"), "--user", USER, "--server", site.url]
     runner = CliRunner()
-    refused = runner.invoke(build(), line, input=f"n\n{PASSWORD}\n")
+    refused = runner.invoke(application(), line, input=f"n\n{PASSWORD}\n")
     assert refused.exit_code == 2
     assert "identify no patient" in refused.output
     assert site.requests == []
-    asked = runner.invoke(build(), line, input=f"y\n{PASSWORD}\n")
+    asked = runner.invoke(application(), line, input=f"y\n{PASSWORD}\n")
     assert asked.exit_code == 0, asked.output
     assert "5 of 5 jpg files" in asked.output
     assert PASSWORD not in asked.output
     del site.files[next(p for p in site.files if p.endswith("00000007.jpg"))]
     monkeypatch.setitem(vars(cxr_max.data), "open_release", lambda path: release(9))
-    again = runner.invoke(build(), [*line, "--json"], input=f"{PASSWORD}\n")
+    again = runner.invoke(application(), [*line, "--json"], input=f"{PASSWORD}\n")
     assert again.exit_code == 1
     assert "identify no patient" not in again.output
     said = json.loads(again.stdout[again.stdout.index("{") :])
@@ -439,11 +439,11 @@ def test_the_command_line_asks_once(
 def test_the_list_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(cxr_max.data), "open_release", lambda path: release(3))
     runner = CliRunner()
-    shown = runner.invoke(build(), ["mimic", "fetch-list", "x", "--for", "dicom"])
+    shown = runner.invoke(application(), ["mimic", "fetch-list", "x", "--for", "dicom"])
     assert shown.exit_code == 0
     assert shown.stdout.splitlines()[0].endswith(".dcm")
     assert "--base=https://physionet.org/files/mimic-cxr/2.1.0/" in shown.output
     file = tmp_path / "paths.txt"
-    said = runner.invoke(build(), ["mimic", "fetch-list", "x", "--out", str(file), "--json"])
+    said = runner.invoke(application(), ["mimic", "fetch-list", "x", "--out", str(file), "--json"])
     assert json.loads(said.stdout)["files"] == 3
     assert len(file.read_text().splitlines()) == 3
