@@ -19,7 +19,8 @@ def test_a_fetched_root_joins_completely(tmp_path: Path) -> None:
     world, folder = tmp_path / "world", tmp_path / "release"
     synth.write_world(synth.WorldConfig(subjects=2, images=True, size=64, seed=2), world)
     runner = CliRunner()
-    built = runner.invoke(application(), ["build", str(world / "raw"), "--out", str(folder), "--no-findings", "--jobs", "1"])
+    line = ["build", str(world / "raw"), "--out", str(folder), "--no-findings", "--jobs", "1"]
+    built = runner.invoke(application(), line)
     assert built.exit_code == 0, built.output
     files = {p.relative_to(world / "mimic").as_posix(): p for p in (world / "mimic").rglob("*") if p.is_file()}
     site = PhysioNet({PROJECT + name: p.read_bytes() for name, p in files.items()})
