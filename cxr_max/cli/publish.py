@@ -64,6 +64,7 @@ def _ask(sentence: str) -> str:
     console.print("A derived release may go to a private repository with manual gating only. Type this, word for word:")
     console.print(f"  {sentence}")
     try:
-        return input("> ")
+        console.print("> ", end="")
+        return input()
     except EOFError:
         return ""

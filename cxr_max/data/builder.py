@@ -21,6 +21,7 @@ from cxr_max import data
 from cxr_max.data import intact, locate, places, splits
 from cxr_max.data.card import CITATION, HOMEPAGE, LICENSE
 from cxr_max.errors import DataError, UnknownNameError, UsageError
+from cxr_max.folders import cache_path
 from cxr_max.hook import NAME
 from cxr_max.schema import TABLES
 
@@ -94,6 +95,7 @@ class CxrMax(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             raise UsageError(f"{NAME} takes no data_files or data_dir", next="release= names the folder")
         if name == SYNTHETIC and release is not None:
             raise UsageError("the table 'synthetic' is built in and takes no release=", next=f"name={DEFAULT!r}")
+        places.refuse_roots(cache_path(), mimic_root)
         self._table = DEFAULT if name == SYNTHETIC else name
         self._located = locate.locate(
             SYNTHETIC if name == SYNTHETIC else release,

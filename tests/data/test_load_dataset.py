@@ -147,8 +147,21 @@ def test_a_cache_inside_a_mimic_root_is_refused(
         monkeypatch.setenv("CXR_MAX_ROOTS", f"mimic-cxr-jpg={root}")
     if how == "layout":
         (root / "files" / "p10").mkdir(parents=True)
+    before = sorted(root.rglob("*"))
     with pytest.raises(RestrictedDataError, match="inside the MIMIC-CXR root"):
         places.arrow_root(locate.read(release), None, root if how == "argument" else None)
+    with pytest.raises(RestrictedDataError, match="inside the MIMIC-CXR root"):
+        cxr_max.load_dataset("instances", release=release, mimic_root=root if how == "argument" else None)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_cache_that_cannot_be_made_is_said_plainly(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CXR_MAX_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(RestrictedDataError, match="cannot make"):
+        cxr_max.load_dataset("instances", release=release)
 
 
 def test_a_release_changed_in_place_is_never_served_from_the_cache(tmp_path: Path) -> None:
