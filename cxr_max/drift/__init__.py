@@ -18,7 +18,7 @@ _NAMES = {
     "run": "running",
     "write": "running",
 }
-_MODULES = ("bits", "config", "multiplicity", "permute", "resample", "stats", "weights")
+_MODULES = ("bits", "config", "encoded", "multiplicity", "permute", "resample", "stats", "weights")
 
 __all__ = ["Config", "DriftReport", "encode", "from_encoded", "from_texts", "merge", "report", "stats"]
 

@@ -128,15 +128,24 @@ def exact_mean_difference(x_N: ArrayLike, y_M: ArrayLike, *, alternative: Altern
     return tails[alternative] if alternative in tails else min(1.0, 2 * min(tails.values()))
 
 
-def within_groups(sizes_G: ArrayLike, rng: np.random.Generator) -> np.ndarray:
+def blocks_of(sizes_G: ArrayLike) -> list[np.ndarray]:
+    """Rows of consecutive groups, one matrix (groups x size) per size above one; made once for many permutations."""
+    sizes = np.asarray(sizes_G, dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else sizes
+    return [starts[sizes == size][:, None] + np.arange(size) for size in np.unique(sizes[sizes > 1])]
+
+
+def within_groups(sizes_G: ArrayLike, rng: np.random.Generator, blocks: list[np.ndarray] | None = None) -> np.ndarray:
     """A random permutation of consecutive rows that stays inside groups of the given sizes.
 
     Groups of one size are permuted together, which is about ten times faster than sorting random keys.
+
+    Args:
+        sizes_G: sizes of the groups, in the order of the rows.
+        rng: source of randomness.
+        blocks: `blocks_of(sizes_G)`, when there are many permutations of the same groups.
     """
-    sizes = np.asarray(sizes_G, dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else sizes
-    order = np.arange(int(sizes.sum()))
-    for size in np.unique(sizes[sizes > 1]):
-        rows = starts[sizes == size][:, None] + np.arange(size)
+    order = np.arange(int(np.sum(sizes_G)))
+    for rows in blocks_of(sizes_G) if blocks is None else blocks:
         order[rows] = rng.permuted(rows, axis=1)
     return order

@@ -1,0 +1,138 @@
+"""Calibration of the drift tests and intervals: `python -m benchmarks.drift_calibration [--tiny]`.
+
+Size at .05 of every test in four null worlds (2,000 repeats, seeds fixed in advance), coverage of the patient-clustered
+intervals, and power of the step test over effect and patients. A band that does not hold .05 is reported, never
+re-seeded.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks import _null_worlds as worlds
+from benchmarks import common
+from cxr_max.drift import permute, resample
+from cxr_max.drift.stats import c2st, energy_distance, mmd, step_constancy
+from cxr_max.drift.stats._common import divide
+
+KINDS = ("stationary", "density", "lengths", "sections")
+REPEATS, TINY = 2000, 200
+STUDIES, PERMUTATIONS = 40, 99
+SEED = 20261
+BAND = 0.999
+"""Family-wise: with some twenty tests, 95 % bands would all hold with probability .36 only."""
+TINY_BAND = 0.045
+
+
+def main(tiny: bool = False) -> None:
+    """Run everything, print and write the figures; at tiny size check the sizes against .05 -+ .045."""
+    figures = measure(TINY if tiny else REPEATS)
+    common.write("drift_calibration", figures, tiny=tiny, packages=("numpy", "scipy"))
+    if tiny:
+        rates = [(f"{kind}: {test}", v["rate"]) for kind, row in figures["size"].items() for test, v in row.items()]
+        outside = [name for name, rate in rates if rate > 0.05 + TINY_BAND]
+        if outside:
+            raise SystemExit(f"size at .05 above {0.05 + TINY_BAND}: {', '.join(outside)}")
+
+
+def measure(repeats: int) -> dict[str, Any]:
+    """Sizes, coverage, power."""
+    begun = time.monotonic()
+    return {
+        "repeats": repeats,
+        "studies": STUDIES,
+        "permutations": PERMUTATIONS,
+        "seed": SEED,
+        "size": {kind: sizes(kind, number, repeats) for number, kind in enumerate(KINDS)},
+        "coverage": {str(n): coverage(n, repeats) for n in (30, 50, 100, 200)},
+        "power": power(max(repeats // 10, 20)),
+        "wall_s": round(time.monotonic() - begun, 1),
+    }
+
+
+def sizes(kind: str, number: int, repeats: int) -> dict[str, dict[str, Any]]:
+    """Rejections at .05 of every test in one null world, with the exact band and whether it holds .05."""
+    ps: dict[str, list[float]] = {}
+    for r in range(repeats):
+        world = worlds.draw(kind, STUDIES, (SEED, number, r))
+        for name, p in tests_of(world, r).items():
+            ps.setdefault(name, []).append(p)
+    return {name: banded(np.array(values) <= 0.05) for name, values in ps.items()}
+
+
+def tests_of(world: worlds.World, seed: int) -> dict[str, float]:
+    """p-values of all tests on one world."""
+    steps = step_constancy.compute(world.slots, world.shape, permutations=PERMUTATIONS, seed=seed)
+    x, y = world.values[:, :1], world.values[:, 1:2]
+    swaps = permute.cluster_signs(world.patient, draws=PERMUTATIONS, seed=seed)
+    energy = energy_distance.paired(x, y, swaps.signs_NB)
+    phi = [mmd.random_features(z, scale=1.0, n_features=64, seed=seed) for z in (x, y)]
+    kernel = mmd.paired(phi[0], phi[1], swaps.signs_NB)
+    told = c2st.compute(world.values[:, :3], world.values[:, 3:6], world.patient, signs_NB=swaps.signs_NB, seed=seed)
+    mean = permute.paired_mean((x - y)[:, 0], world.patient, draws=PERMUTATIONS, seed=seed)
+    return {
+        "step constancy, deviation": steps.p,
+        "step constancy, slope": steps.p_slope,
+        "step constancy, change point": steps.p_change,
+        "paired mean": mean.p,
+        "energy distance": permute.p_value(energy.observed, energy.swapped),
+        "mmd": permute.p_value(kernel.observed, kernel.swapped),
+        "c2st": permute.p_value(told.auc, told.swapped),
+    }
+
+
+def banded(rejected: np.ndarray) -> dict[str, Any]:
+    """Rate with its exact 99.9 % interval; `holds` .05, or `conservative` when the upper end is below .03."""
+    interval = stats.binomtest(int(rejected.sum()), len(rejected)).proportion_ci(BAND, method="exact")
+    return {
+        "rate": round(float(rejected.mean()), 4), "low": round(interval.low, 4), "high": round(interval.high, 4),
+        "holds_.05": bool(interval.low <= 0.05 <= interval.high), "conservative": bool(interval.high < 0.03),
+    }  # fmt: skip
+
+
+def _mean(sums: np.ndarray) -> np.ndarray:
+    return divide(sums[..., :1], sums[..., 1:])
+
+
+def coverage(patients: int, repeats: int) -> dict[str, Any]:
+    """How often the default interval of a mean over clustered studies holds the true value 0; nominal .95."""
+    hits, method = [], ""
+    for r in range(repeats):
+        rng = np.random.default_rng((SEED, 99, patients, r))
+        per_patient = rng.integers(1, 6, patients)
+        owner = np.repeat(np.arange(patients), per_patient)
+        values = rng.normal(size=patients)[owner] + rng.normal(size=len(owner))
+        sums = resample.patient_sums(np.column_stack([values, np.ones(len(values))]), owner, patients)
+        found = resample.bootstrap(sums, _mean, draws=500, seed=r)
+        hits.append(bool(found.low[0] <= 0 <= found.high[0]))
+        method = found.method
+    found_band = stats.binomtest(sum(hits), len(hits)).proportion_ci(BAND, method="exact")
+    return {
+        "rate": round(float(np.mean(hits)), 4), "low": round(found_band.low, 4), "high": round(found_band.high, 4),
+        "holds_.95": bool(found_band.low <= 0.95 <= found_band.high), "method": method,
+    }  # fmt: skip
+
+
+def power(repeats: int) -> dict[str, Any]:
+    """Power of the step test: share of teacher-own findings in the last bin x studies; the effect 0 is the size."""
+    out: dict[str, Any] = {}
+    for studies in (40, 160):
+        for effect in (0.0, 0.1, 0.2, 0.4):
+            ps = [_planted(studies, effect, r) for r in range(repeats)]
+            out[f"{studies} studies, effect {effect}"] = round(float(np.mean(np.array(ps) <= 0.05)), 3)
+    return out
+
+
+def _planted(studies: int, effect: float, seed: int) -> float:
+    world = worlds.draw("stationary", studies, (SEED, 77, studies, int(100 * effect), seed))
+    rng = np.random.default_rng((SEED, 78, seed))
+    slots = world.slots
+    own = (slots.bin == worlds.BINS - 1) & (rng.random(len(slots.bin)) < effect)
+    changed = slots._replace(cell=np.where(own, slots.teacher, slots.cell))
+    return step_constancy.compute(changed, world.shape, permutations=PERMUTATIONS, seed=seed).p
+
+
+if __name__ == "__main__":
+    common.run(main, __doc__)
