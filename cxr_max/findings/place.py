@@ -18,6 +18,8 @@ _LINKS = frozenset(
     {"finding", "coordinate", "either", "unc", "stop_neg", "zone", "subject", "fresh", "verb", "state", "neg"}
 )
 _ON = frozenset({"overlying", "adjacent", "superimposed on", "obscuring"})
+REACH = 14
+"""Events before and after a mention among which its side and zone are looked for."""
 _SHARED = frozenset(
     {"Atelectasis", "Consolidation", "Edema", "Lung Lesion", "Lung Opacity", "Pleural Effusion", "Pleural Other",
      "Pneumonia", "Pneumothorax"}
@@ -52,12 +54,14 @@ def zone(mention: Mention) -> Zone | None:
 def _place(mention: Mention, kind: str) -> list[Any]:
     """Values of a kind for a mention: within its words, else near it, else from the finding it is linked to."""
     clause, at = mention.clause, mention.place
+    if not any(e.kind == kind for e in clause):
+        return []
     first, last = clause[at].first, clause[at].last
     mine = [e.value for e in clause if e.kind == kind and e.first >= first and e.last <= last]
     if mine:
         return mine
-    before = [e for e in reversed(clause[:at]) if e.first != first]
-    after = _main_clause([e for e in clause[at + 1 :] if e.first != first])
+    before = [e for e in reversed(clause[max(0, at - REACH) : at]) if e.first != first]
+    after = _main_clause([e for e in clause[at + 1 : at + 1 + REACH] if e.first != first])
     found = _walk(before, kind, lambda e: e.kind in _BEFORE, ("verb", "comma"))
     found = found or _walk(after, kind, lambda e: e.kind in _AFTER or (e.kind == "stop_neg" and e.value in _ON), ())
     if found or mention.status == "absent" or concepts()[mention.concept].label not in _SHARED:

@@ -9,6 +9,10 @@ from cxr_max.findings.words import Event
 LIST = frozenset({"finding", "subject", "comma", "coordinate", "either", "side", "zone", "fresh"})
 LINKS = frozenset({"coordinate", "either", "comma", "side", "zone", "fresh"})
 LISTS = frozenset({"coordinate", "either", "comma"})
+REACH = 14
+"""Events after a mention among which a cue for it is looked for."""
+MAX_CLAUSE = 32
+"""Events after which a clause ends in any case."""
 CLOSE = 5
 """Words between a state and the subject that follows it ("elevation of the right hemidiaphragm")."""
 
@@ -48,6 +52,9 @@ def clauses(found: Sequence[Event]) -> Iterator[list[Event]]:
             current = []
             continue
         current.append(event)
+        if len(current) == MAX_CLAUSE:
+            yield current
+            current = []
     if current:
         yield current
 
@@ -127,7 +134,7 @@ def _reaches(clause: Sequence[Event]) -> list[_Reach]:
 def _after(clause: Sequence[Event], at: int) -> tuple[str, str] | None:
     """The cue after an event that sets its status: ("neg" | "unc", phrase)."""
     verb = False
-    for index in range(at + 1, len(clause)):
+    for index in range(at + 1, min(len(clause), at + 1 + REACH)):
         kind = clause[index].kind
         twin = clause[index + 1] if index + 1 < len(clause) else None
         if kind in ("neg", "unc") and twin and twin.first == clause[index].first and twin.kind.endswith("_after"):

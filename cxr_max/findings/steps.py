@@ -16,6 +16,7 @@ _INLINE = re.compile(
     r"|\s*([A-Za-z][A-Za-z /&(),'-]{1,60}):(?=\s|\*|$)\s*"
 )
 _ITEM = re.compile(r"(?:(?<=[.!?;:])|(?<=^))\s*\(?\d{1,2}[.)](?=\s*[A-Za-z])\s*")
+_ITEM_START = frozenset(" \t(0123456789")
 _STOP = re.compile(r"[.!?]+[\"')\]*_]*(?=\s|$)|(?<=[a-z)])\.(?=[A-Z][a-z])|[.!?]{2,}")
 _SHORT = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|eg|ie|cf|approx|fig|no|st|etc|resp|incl|a\.m|p\.m)|\b[A-Z])$", re.IGNORECASE
@@ -24,7 +25,8 @@ _MARKUP = re.compile(r"[*_`#]+")
 _WORD = re.compile(r"\w")
 MIN_WORDS = 3
 """A sentence of fewer words is joined to the step before it in the same section."""
-MAX_SENTENCE = 2000
+MAX_HEADING = 200
+MAX_SENTENCE = 1000
 """Characters after which a sentence is cut at the next white space, so that no input takes more than linear time."""
 
 
@@ -54,16 +56,19 @@ def sentences(text: str) -> Iterator[Sentence]:
     section: str | None = None
     for line in _LINE.finditer(text):
         start, end = line.span()
-        if _RULE.fullmatch(text, start, end):
-            continue
-        head = _HASHES.match(text, start, end)
-        if head:
-            section = _clean(text[head.end() : end]) or section
-            continue
+        body = start
+        if not text[start].isalnum():
+            if _RULE.fullmatch(text, start, end):
+                continue
+            head = _HASHES.match(text, start, end)
+            if head:
+                section = _clean(text[head.end() : end]) or section
+                continue
         bullet = _BULLET.match(text, start, end)
-        body = min(bullet.end() if bullet else start, end - 1)
+        if bullet:
+            body = min(bullet.end(), end - 1)
         here, lead = None if text[body] == "|" else section, False
-        inline = _INLINE.match(text, body, end)
+        inline = _INLINE.match(text, body, end) if text.find(":", body, end) >= 0 or text[body] in "*_ " else None
         if inline and _is_heading(inline, text, end):
             here, lead, body = _clean(inline.group(1) or inline.group(3)), True, inline.end()
             if body == end:
@@ -87,6 +92,7 @@ def _is_heading(found: re.Match[str], text: str, end: int) -> bool:
 
 
 def _clean(heading: str) -> str:
+    heading = heading[:MAX_HEADING].strip()
     return _BULLET.sub("", _MARKUP.sub("", heading), count=1).strip(" :\t")
 
 
@@ -94,9 +100,9 @@ def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Spans of the sentences of one line, without their white space and list numbers."""
     at = start
     while at < end:
-        item = _ITEM.match(text, at, end)
-        if item:
-            at = item.end()
+        if text[at] in _ITEM_START:
+            item = _ITEM.match(text, at, end)
+            at = item.end() if item else at
         stop = _next_stop(text, at, end)
         a, b = at, stop
         while a < b and not _WORD.match(text[a]):
@@ -119,8 +125,8 @@ def _next_stop(text: str, at: int, end: int) -> int:
             space = text.find(" ", limit, end)
             return end if space < 0 else min(space, limit + MAX_SENTENCE)
         before = text[max(at, found.start() - 8) : found.start()]
-        number = before.strip().isdigit() and found.start() - at <= 3
-        if not number and not (text[found.start()] == "." and _SHORT.search(before) and found.end() < end):
+        number = found.start() - at <= 3 and before.strip().isdigit()
+        if found.end() == end or not (number or (text[found.start()] == "." and _SHORT.search(before))):
             return found.end()
         position = found.end()
 

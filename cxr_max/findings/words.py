@@ -10,6 +10,9 @@ from cxr_max.findings.lexicon import Role, Trie, load
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*|[^\w\s'’‘‐‑\-]|(?<!\w)-|-(?!\w)")
 
 
+MAX_EVENTS = 64
+
+
 class Event(NamedTuple):
     """A phrase of the lexicon, or punctuation, at words `first` to `last` (inclusive)."""
 
@@ -49,11 +52,14 @@ def longest(trie: Trie, words: Sequence[str], at: int) -> tuple[list[Role] | Non
 
 
 def events(words: Sequence[str]) -> list[Event]:
-    """All lexicon phrases of a sentence, longest first come, without overlap, and its punctuation."""
+    """The lexicon phrases of a sentence, longest first come, without overlap, and its punctuation.
+
+    At most MAX_EVENTS of them: a sentence with more is no prose, and every later step would pay for it.
+    """
     trie = load().main
     found: list[Event] = []
     at, count = 0, len(words)
-    while at < count:
+    while at < count and len(found) < MAX_EVENTS:
         word = words[at]
         if word in trie:
             roles, last = longest(trie, words, at)
