@@ -35,7 +35,8 @@ def _world(folder: Path, size: dict[str, int]) -> tuple[Path, Path, set[int]]:
     rng = np.random.default_rng(0)
     vocabulary = ["".join(rng.choice(_LETTERS, rng.integers(2, 11))) for _ in range(20_000)]
     stock = _sentences(rng, vocabulary, SENTENCES, WORDS_OF_A_SENTENCE)
-    own = [" ".join(f"{vocabulary[i]}{j}" for j, i in enumerate(row)) for row in rng.integers(0, 20_000, (1_000, 29))]
+    picks = rng.integers(0, len(vocabulary), (1_000, 29))
+    own = [" ".join(f"{vocabulary[i]}{j + 1}" for j, i in enumerate(row)) for row in picks]
     root, release = folder / "root", folder / "release"
     root.mkdir()
     release.mkdir()
@@ -48,7 +49,7 @@ def _world(folder: Path, size: dict[str, int]) -> tuple[Path, Path, set[int]]:
             archive.writestr(f"files/p{str(patient)[:2]}/p{patient}/s{50_000_000 + i}.txt", f" FINDINGS:\n\n {text}.\n")
     planted = set(rng.choice(size["trajectories"], size["planted"], replace=False).tolist())
     which = dict(zip(sorted(planted), range(size["planted"]), strict=True))
-    other = _sentences(rng, [f"{word}x" for word in vocabulary], SENTENCES, WORDS_OF_A_SENTENCE)
+    other = _sentences(rng, [f"{word}0" for word in vocabulary], SENTENCES, WORDS_OF_A_SENTENCE)
     for start in range(0, size["trajectories"], SHARD):
         texts = []
         for i in range(start, min(start + SHARD, size["trajectories"])):

@@ -347,6 +347,28 @@ def test_broken_files_are_told_and_stop_nothing(
     assert any(k.where.endswith("zz.txt") for k in report.leaks)
 
 
+@pytest.mark.parametrize("pack", ["gz", "bz2", "xz"])
+def test_what_comes_out_of_a_stream_that_breaks_is_looked_at(pack: str, world: leaky.World, out: Path) -> None:
+    text = f"{world.passage(5, 25)} {' '.join(f'w{i * 7919}' for i in range(400_000))}"
+    whole = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[pack](text.encode())
+    (out / "log").write_bytes(whole[: len(whole) * 3 // 4])
+    report = guard(out, world.open())
+    assert report.found == {TEXT: 1}
+    assert len(report.closed) == 1
+
+
+def test_large_members_go_through_a_nameless_file(
+    world: leaky.World, out: Path, own_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_max.mimic.leaks.formats._SPOOL", 1000)
+    (out / "x.zip").write_bytes(_zip("a.txt", b"w " * 9_000 + world.passage(5, 25).encode()))
+    assert guard(out, world.open()).found == {TEXT: 1}
+    assert not [p for p in (own_folders / "cache").rglob("*") if p.is_file() and p.suffix != ".npy"]
+    monkeypatch.setattr("cxr_max.mimic.leaks.formats.MAX_MEMBER", 500_000)
+    (out / "x.zip").write_bytes(_zip("a.txt", b"w " * 900_000))
+    assert "TooLarge" in guard(out, world.open()).closed[0][1]
+
+
 def test_the_index_is_kept_until_a_report_changes(
     tmp_path: Path, own_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

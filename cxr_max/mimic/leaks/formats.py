@@ -16,9 +16,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -133,8 +133,13 @@ def _mapped(file: Any) -> Iterator[Data]:
     if file.tell() == 0:
         yield b""
         return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
         yield data
+    finally:
+        # A reader that failed is still held by its exception; the map goes when that does.
+        with suppress(BufferError):
+            data.close()
 
 
 class _TooLargeError(Exception):
@@ -148,21 +153,33 @@ _BROKEN = (
 
 
 def _unfold(stream: Any, where: str, sink: Sink, depth: int, packed: int) -> None:
-    """Read a decompressing stream to its end, to memory or, when large, to a nameless file in the private cache."""
-    head = stream.read(_SPOOL)
-    if len(head) < _SPOOL:
-        open_data(head, where, sink, depth)
-        return
-    with TemporaryFile(dir=cache_dir()) as file:
-        size, block = 0, head
-        while block:
-            size += len(block)
-            if size > MAX_MEMBER or (size > 1 << 28 and size > packed * MAX_RATIO):
-                raise _TooLargeError
-            file.write(block)
-            block = stream.read(1 << 22)
-        with _mapped(file) as data:
-            open_data(data, where, sink, depth)
+    """Read a decompressing stream to its end, to memory or, when large, to a nameless file in the private cache.
+
+    What comes out before a stream breaks, as that of a log whose writer was killed, is looked at too.
+    """
+    # `read` of a broken stream loses what it had; `read1` gives it first.
+    take = getattr(stream, "read1", stream.read)
+    size = 0
+    broken: BaseException | None = None
+    with SpooledTemporaryFile(_SPOOL, mode="w+b", dir=str(cache_dir())) as file:
+        try:
+            while block := take(1 << 16):
+                size += len(block)
+                if size > MAX_MEMBER or (size > 1 << 28 and size > packed * MAX_RATIO):
+                    raise _TooLargeError
+                file.write(block)
+        except _BROKEN as e:
+            broken = e
+        if size <= _SPOOL:
+            file.seek(0)
+            open_data(file.read(), where, sink, depth)
+        else:
+            file.rollover()
+            file.flush()
+            with _mapped(file) as data:
+                open_data(data, where, sink, depth)
+    if broken is not None:
+        raise broken
 
 
 def _zip(data: Data, where: str, sink: Sink, depth: int) -> None:

@@ -142,7 +142,9 @@ def _report_files(root: MimicRoot) -> Iterator[tuple[reports.Place, str]]:
         state = archive.stat()
         for member in _members(archive):
             if member.rpartition("/")[2] not in seen:
-                yield reports.Place(str(archive), member), f"{state.st_size} {state.st_mtime_ns}"
+                short = "/".join(member.split("/")[-3:])
+                place = reports.Place(str(archive), short, state.st_mtime_ns)
+                yield place, f"{state.st_size} {state.st_mtime_ns}"
 
 
 def _members(archive: Path) -> list[str]:
