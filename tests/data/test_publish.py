@@ -387,7 +387,7 @@ def test_only_what_the_manifest_lists_is_sent_and_only_when_it_verifies(
     assert set(hub.repos[REPO].tags) == {"v1.2.0"}
 
 
-@pytest.mark.parametrize("lie", ["class", "synthetic", "rejected", "provenance"])
+@pytest.mark.parametrize("lie", ["class", "synthetic", "rejected", "provenance", "script"])
 def test_a_manifest_that_lies_gets_nothing_out(hub: Hub, release: Path, tmp_path: Path, lie: str) -> None:
     made = manifests.read(release)
     if lie == "class":
@@ -396,9 +396,13 @@ def test_a_manifest_that_lies_gets_nothing_out(hub: Hub, release: Path, tmp_path
         made["files"] = {n: e for n, e in made["files"].items() if n.split("/")[0] in (*index.TABLES, "README.md")}
     if lie == "synthetic":
         made["synthetic"] = True
-    if lie in ("rejected", "provenance"):
-        name = {"rejected": "restricted/rejected.jsonl", "provenance": "provenance/train-00000-of-00001.parquet"}[lie]
-        (release / name).parent.mkdir()
+    if lie in ("rejected", "provenance", "script"):
+        name = {
+            "rejected": "restricted/rejected.jsonl",
+            "provenance": "provenance/train-00000-of-00001.parquet",
+            "script": "cxr-max.py",
+        }[lie]
+        (release / name).parent.mkdir(exist_ok=True)
         (release / name).write_bytes(b"SECRET")
         made["files"][name] = {"rows": 1, "bytes": 6, "sha256": hashlib.sha256(b"SECRET").hexdigest()}
     manifests.write(release, made)
