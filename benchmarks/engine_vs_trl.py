@@ -49,11 +49,9 @@ TINY = MAIN | {
 MIXED = [60, 160, 150, 75, 50, 40, 100, 120]
 """Responses as unequal as the published example's, in quarters of a token."""
 CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "main": (
-        MAIN,
-        ("packed", "trl_pairs", "concatenated", "sft_packed", "sft_batch", "packed_own_reference",
-         "trl_pairs_no_reference"),
-    ),
+    "main": (MAIN, ("packed", "trl_pairs", "concatenated")),
+    "supervised": (MAIN, ("sft_packed", "sft_batch")),
+    "reference_in_every_step_or_none": (MAIN, ("packed", "packed_own_reference", "trl_pairs_no_reference")),
     "main_one_by_one": (MAIN, ("packed", "packed_dense", "trl_pairs_one_by_one")),
     "gradient_checkpointing": (MAIN | {"checkpointing": True, "steps": 2}, ("trl_pairs", "concatenated", "packed")),
     "all_weights": (MAIN | {"tune": "full", "steps": 2}, ("trl_pairs", "concatenated", "packed")),
@@ -216,26 +214,24 @@ def check_same_numbers(rows: dict[str, Any]) -> None:
 
 
 def main(tiny: bool) -> None:
-    """Run all cases, or at tiny size a miniature of the main one."""
+    """Run all cases, or those `$CXR_MAX_BENCH_CASES` names, or at tiny size a miniature; each is written when done."""
     python = peer_env.python_of("trl")
+    cases = CASES
     if tiny:
-        names = CASES["main"][1]
-        if python is None:
-            names = tuple(n for n in names if not n.startswith("trl"))
-        result = {"main": contest(TINY, names, python or Path(sys.executable))}
+        every = dict.fromkeys(n for _, names in CASES.values() for n in names)
+        cases = {"tiny": (TINY, tuple(n for n in every if python is not None or not n.startswith("trl")))}
+        python = python or Path(sys.executable)
     else:
-        chosen = os.environ.get("CXR_MAX_BENCH_CASES", ",".join(CASES)).split(",")
         python = peer_env.make("trl")
-        result = {name: contest(*CASES[name], python) for name in chosen}
-    for figures in result.values():
-        check_same_numbers(figures["contestants"])
-    at_7b = {f"{p}+{r}": shares(**SEVEN_B, length=p + r) for p, r in ((1300, 300),)}
-    common.write(
-        "engine_vs_trl",
-        {"flop_shares_7b": at_7b, "cases": result},
-        tiny=tiny,
-        packages=("torch", "transformers", "peft", "trl"),
-    )
+        chosen = os.environ.get("CXR_MAX_BENCH_CASES", ",".join(CASES)).split(",")
+        cases = {name: CASES[name] for name in chosen}
+    at_7b = shares(**SEVEN_B, length=1600)
+    result: dict[str, Any] = {}
+    for name, (case, contestants) in cases.items():
+        result[name] = contest(case, contestants, python)
+        check_same_numbers(result[name]["contestants"])
+        figures = {"flop_shares_of_7b_at_1600_tokens": at_7b, "cases": result}
+        common.write("engine_vs_trl", figures, tiny=tiny, packages=("torch", "transformers", "peft", "trl"))
 
 
 if __name__ == "__main__":
