@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cxr_max import folders
@@ -39,22 +40,28 @@ class FeatureStore:
             folders.output_dir(folder, synthetic=synthetic)
 
     def get(self, image_key: str) -> Tensor | None:
-        """The features kept for an image, or None."""
+        """The features kept for an image, or None.
+
+        Raises:
+            DataError: the file is damaged.
+        """
         if image_key in self._memory:
             return self._memory[image_key]
         path = self._path(image_key)
         if path is None or not path.is_file():
             return None
-        return self._remember(image_key, load_file(path)["features"])
+        try:
+            kept = load_file(path)["features"]
+        except (SafetensorError, KeyError) as error:
+            raise DataError("a file of kept image features is damaged", next="delete the folder") from error
+        return self._remember(image_key, kept)
 
     def put(self, image_key: str, features: Tensor) -> None:
         """Keep the features of an image."""
         path = self._path(image_key)
         self._remember(image_key, features)
         if path is not None and not path.is_file():
-            draft = path.with_name(f".{path.name}.partial")
-            save_file({"features": features.detach().cpu().contiguous()}, draft)
-            draft.replace(path)
+            folders.write_atomic(path, save({"features": features.detach().cpu().contiguous()}), mode=0o600)
 
     def _path(self, image_key: str) -> Path | None:
         return self._folder / f"{self._prefix}-{image_key}.safetensors" if self._folder else None

@@ -234,6 +234,12 @@ def test_features_of_a_frozen_tower_are_kept(tmp_path: Any) -> None:
     other = store_of(model, tmp_path)
     changed = logprobs.packed_logps(model, batch, store=other).policy_BK
     assert not torch.allclose(changed, first), "another tower has another key"
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:100])
+    with torch.no_grad():
+        model.model.visual.patch_embed.proj.weight.zero_()
+    with pytest.raises(DataError, match="damaged"):
+        logprobs.packed_logps(model, batch, store=store_of(model, tmp_path))
 
 
 def test_a_tower_that_trains_never_touches_the_store(tmp_path: Any) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import Qwen2VLImageProcessorPil
 
 from benchmarks import peer_env
-from cxr_max import prompts
+from cxr_max import findings, prompts
 from cxr_max.align import render, templates
 from cxr_max.align.types import PreferenceGroup
 from cxr_max.errors import DataError, UnknownNameError, UsageError
@@ -181,6 +181,14 @@ def test_tokens_know_their_step(template: str, small: Any) -> None:
     )
     assert text_of(r, ids[steps == 1]).strip().startswith("large right pleural effusion")
     assert int(steps[-1]) == -1, "the end of the turn is in no step"
+
+
+def test_steps_are_those_of_the_findings_package(small: Any) -> None:
+    text = "**Findings**\n1. There is a small left pleural effusion.\n2. No pneumothorax is seen."
+    out = render.Renderer(small, "diagnose", segment=findings.segment).render(group(text))
+    assert out.steps is not None
+    for i, step in enumerate(findings.segment(text)):
+        assert step.text.strip() in small.decode(out.completion_ids[0][out.steps[0] == i]).strip()
 
 
 def test_what_cannot_be_used_is_counted(small: Any, pictures: list[str], tmp_path: Path) -> None:
