@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cxr_max.schema import FINDINGS
 from cxr_max.synth.concepts import concepts, index
 from cxr_max.teachers import TEACHER_IDS
 
@@ -32,6 +33,19 @@ _MADE_UP = {
     "pleural_thickening": -0.5, "pacemaker": -1.0, "chest_tube": -1.0, "endotracheal_tube": -0.6,
     "enteric_tube": -0.6, "pneumothorax": -0.6,
 }  # fmt: skip
+
+
+# How much more readily a side is mistaken, or a finding negated that is there.
+_TURNED = {
+    "atelectasis": 0.3, "lung_opacity": 0.2, "rib_fracture": 0.3, "volume_loss": 0.2, "pneumothorax": -0.2,
+    "pacemaker": -0.8, "chest_tube": -0.4, "lung_mass": -0.4,
+}  # fmt: skip
+_DENIED = {
+    "pneumonia": 0.4, "pneumothorax": 0.3, "rib_fracture": 0.3, "edema": 0.2, "cardiomegaly": -0.4, "pacemaker": -0.6,
+    "endotracheal_tube": -0.4, "no_finding": -np.inf,
+}  # fmt: skip
+# By label: how much more readily a prompt that names it is refused.
+_REFUSED = {"Lung Lesion": 0.5, "Fracture": 0.3, "Pneumothorax": 0.2, "Support Devices": -0.3, "No Finding": -0.4}
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,28 @@ def made_up_offsets() -> Array:
     return out
 
 
+@cache
+def turned_offsets() -> Array:
+    """[C] log-odds by which the side of each concept is more readily mistaken."""
+    return offsets(_TURNED)
+
+
+@cache
+def denied_offsets() -> Array:
+    """[C] log-odds by which each concept is more readily negated though it is there; "no finding" never is."""
+    return offsets(_DENIED)
+
+
+def refused_offset(diseases: tuple[str, ...]) -> float:
+    """Log-odds by which a prompt is more readily refused: the mean over the labels it names."""
+    return sum(_REFUSED.get(d, 0.0) for d in diseases) / max(1, len(diseases))
+
+
+def logit(p: float) -> float:
+    """log(p / (1 - p))."""
+    return float(np.log(p / (1.0 - p)))
+
+
 def expit(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + np.exp(-x))
@@ -99,10 +135,13 @@ def rates(profile: Profile) -> dict[str, Any]:
         "sensitivity_unprompted": expit(seen + UNPROMPTED),
         "invention": expit(made_up),
         "invention_suggested": expit(made_up + SUGGESTED),
+        "side_flip": expit(logit(profile.side_flip) + turned_offsets()),
+        "status_flip": expit(logit(profile.status_flip) + denied_offsets()),
     }
     names = [c.id for c in concepts()]
     out: dict[str, Any] = {k: {n: round(float(x), 6) for n, x in zip(names, v, strict=True)} for k, v in per.items()}
-    out |= {"side_flip": {c.id: profile.side_flip if any(c.sides[:2]) else 0.0 for c in concepts()}}
-    out |= {"status_flip": {n: 0.0 if n == "no_finding" else profile.status_flip for n in names}}
+    out["refusal"] = {
+        f: round(float(expit(np.array(logit(profile.refusal) + refused_offset((f,))))), 6) for f in FINDINGS
+    }
     out |= {k: v for k, v in profile.__dict__.items() if k not in out}
     return out

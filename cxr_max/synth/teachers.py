@@ -25,10 +25,14 @@ from cxr_max.synth.profiles import (
     UNPROMPTED,
     Array,
     Profile,
+    denied_offsets,
     expit,
+    logit,
     made_up_offsets,
     profiles,
+    refused_offset,
     seen_offsets,
+    turned_offsets,
 )
 from cxr_max.synth.world import IMAGE_DIFFICULTY, World, normal_cdf
 
@@ -107,7 +111,7 @@ def draw_errors(
     shared = rng.random((n, t, c, 3)) < np.sqrt(correlation)
     own = rng.random((n, t, c, 3))
     noise = np.array([p.noise for p in people.values()])
-    refuse_rate = np.array([p.refusal for p in people.values()])
+    refuse_rate = refusal_rates(diseases, list(people.values()))
     refuse_shared = rng.random((n, t)) < np.sqrt(correlation)
     refuse_common, refuse_own = rng.random((n, 1)), rng.random((n, t))
     sides = _sides(rng, (n, 1)), _sides(rng, (n, t))
@@ -127,6 +131,12 @@ def draw_errors(
     )  # fmt: skip
 
 
+def refusal_rates(diseases: list[tuple[str, ...]], people: Sequence[Profile]) -> Array:
+    """[I, T] probability that a teacher refuses, given what the prompt names."""
+    base = np.array([logit(p.refusal) for p in people])
+    return expit(base + np.array([refused_offset(d) for d in diseases])[:, None])
+
+
 def event_rates(
     present: Array, prompt: tuple[Array, Array], slot: Array, people: Sequence[Profile], step_drift: float
 ) -> Array:
@@ -139,15 +149,12 @@ def event_rates(
     invention = invention + SUGGESTED * suggested[:, None, :]
     rate = np.empty((*slot.shape, 3))
     rate[..., PRESENCE] = np.where(present[:, None, :], expit(-sensitivity + drift), expit(invention + drift))
-    rate[..., SIDE] = expit(_logit([p.side_flip for p in people]) + drift)
-    rate[..., STATUS] = expit(_logit([p.status_flip for p in people]) + drift)
-    rate[..., index()["no_finding"], STATUS] = 0.0
+    side, status = (
+        np.array([[logit(x)] for x in (getattr(p, n) for p in people)]) for n in ("side_flip", "status_flip")
+    )
+    rate[..., SIDE] = expit(side + turned_offsets() + drift)
+    rate[..., STATUS] = expit(status + denied_offsets() + drift)
     return rate
-
-
-def _logit(p: list[float]) -> Array:
-    x = np.array(p)
-    return np.log(x / (1.0 - x))[:, None]
 
 
 def _sides(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -8,6 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from cxr_max import cli
+
 COMMAND = [sys.executable, "-c", "from cxr_max.cli import main; main()", "synth"]
 
 
@@ -37,22 +41,35 @@ def test_an_exact_number_of_instances_with_generations(tmp_path: Path) -> None:
     assert len({r["response"] for r in rows}) == 14
 
 
-def test_wrong_use_exits_2_and_writes_nothing(tmp_path: Path) -> None:
-    for options in (
+@pytest.mark.parametrize(
+    "options",
+    [
         ["--subjects", "0"],
         ["--error-correlation", "2"],
         ["--teachers", "nobody"],
         ["--format", "tiff"],
         ["--subjects", "3", "--instances", "3"],
-    ):
-        done = _run("--out", str(tmp_path / "w"), *options)
-        assert done.returncode == 2, options
-        assert "error" in done.stderr.lower()
-        assert "Traceback" not in done.stderr
+        ["--size", "many"],
+    ],
+)
+def test_wrong_use_exits_2_and_writes_nothing(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cxr-max", "synth", "--out", str(tmp_path / "w"), *options])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert "error" in capsys.readouterr().err.lower()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_and_a_file_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
-    assert _run("--out", str(tmp_path / "full"), "--subjects", "1").returncode == 2
+    done = _run("--out", str(tmp_path / "full"), "--subjects", "1")
+    assert done.returncode == 2
+    assert "--overwrite" in done.stderr
+    assert "Traceback" not in done.stderr
     assert _run("--out", str(tmp_path / "full/file"), "--subjects", "1").returncode == 2
     assert os.listdir(tmp_path / "full") == ["file"]
 

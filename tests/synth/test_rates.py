@@ -71,12 +71,12 @@ def test_side_and_status_flips(judged: pl.DataFrame, stated: dict, large: Path) 
     )
     named = named.unique(["instance_id", "teacher", "concept"])
     status, side = [], []
-    for teacher in TEACHER_IDS:
-        mine = named.filter((pl.col("teacher") == teacher) & (pl.col("concept") != "no_finding"))
-        status.append(((mine["outcome"] == "flipped_status").sum(), len(mine), stated[teacher]["status_flip"]["edema"]))
+    for (teacher, concept), mine in named.group_by("teacher", "concept"):
+        rates = stated[teacher]
+        status.append(((mine["outcome"] == "flipped_status").sum(), len(mine), rates["status_flip"][concept]))
         one_sided = mine.filter((pl.col("outcome") != "flipped_status") & (pl.col("n") == 1))
-        flips = (one_sided["outcome"] == "flipped_side").sum()
-        side.append((flips, len(one_sided), stated[teacher]["side_flip"]["pleural_effusion"]))
+        side.append(((one_sided["outcome"] == "flipped_side").sum(), len(one_sided), rates["side_flip"][concept]))
+    assert sum(k for k, _, _ in side) > 100
     _all_within(status)
     _all_within(side)
 
@@ -111,11 +111,15 @@ def test_inventions_and_refusals(judged: pl.DataFrame, stated: dict, large: Path
                     cell[0] += (instance, teacher, concept) in made_up
                     cell[1] += 1
     _all_within([(k, n, stated[t][kind][c]) for (t, kind, c), (k, n) in counts.items()])
-    whole = essays.filter(
-        pl.col("instance_id").is_in(essays.group_by("study_id").agg(pl.min("instance_id"))["instance_id"].implode())
-    )
-    refusals = whole.group_by("teacher").agg(pl.col("refusal").sum(), pl.len())
-    _all_within([(k, n, stated[t]["refusal"]) for t, k, n in refusals.iter_rows()])
+    counts = {}
+    first = essays.group_by("study_id").agg(pl.min("instance_id"))
+    one = essays.join(first, on=["study_id", "instance_id"])
+    for row in one.iter_rows(named=True):
+        if "," not in prompts[row["instance_id"]]:
+            cell = counts.setdefault((row["teacher"], prompts[row["instance_id"]]), [0, 0])
+            cell[0] += row["refusal"]
+            cell[1] += 1
+    _all_within([(k, n, stated[t]["refusal"][label]) for (t, label), (k, n) in counts.items()])
 
 
 def _draw(correlation: float, step_drift: float = 0.0, generations: int = 1, subjects: int = 2500):
