@@ -155,7 +155,8 @@ def _trajectories(block: Block, task: Task, named: list[tuple[str, ...]]) -> Non
                 key = (str(world.dicom_id[m]), teacher, g)
                 assertions.extend((*key, *row) for row in essay.rows)
                 origin = _origin(bool(errors.refuse_shared[i, u])) if refused else "none"
-                essays.add(*key, *ids, refused, origin, essay.words, essay.steps)
+                silent = all(row[0] is None for row in essay.rows)
+                essays.add(*key, *ids, silent, refused, origin, essay.words, essay.steps)
                 lines[teacher].append(_line(head, teacher, prompts.render(named[i]), essay, (g, config)))
     block.raw = {t: "".join(x).encode() for t, x in lines.items()}
     block.truth |= {"assertions": assertions.table(), "trajectories": essays.table()}

@@ -267,9 +267,9 @@ def _body(writer: _Writer, diseases: tuple[str, ...], said: list[Assertion], goa
     if said and rng.random() < profile.summary:
         writer.heading(rng.choice(phrases()["essay"]["summary_heading"]), len(groups) + 1)
         main = [a for a in said if a.claim.status == "present" and concepts()[a.claim.concept].label != "No Finding"]
-        for one in main[: 1 + int(rng.random() * 2)]:
+        for k, one in enumerate(main[: 1 + int(rng.random() * 2)]):
             if essay.words < LONG:
-                writer.assertion(one, kind="summary")
+                writer.assertion(one, kind="present" if k else "summary")
     writer.paragraph()
     writer.generic("essay", "closing")
     while essay.words < goal and _pad(writer):

@@ -36,10 +36,11 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("origin", pa.string()), ("prompted", pa.bool_()), ("slot", pa.float32()), ("clause", pa.string()),
         ("twin", pa.string()), ("template", pa.string()), ("held_out", pa.bool_()),
     ],
-    # One row per trajectory.
+    # One row per trajectory. refusal: nothing is asserted of the image in the whole text, be it that the teacher
+    # declined (declined, with its origin) or that it named nothing.
     "trajectories": [
         *_ESSAY, ("subject_id", pa.int32()), ("study_id", pa.int32()), ("refusal", pa.bool_()),
-        ("refusal_origin", pa.string()), ("n_words", pa.uint16()), ("n_steps", pa.uint16()),
+        ("declined", pa.bool_()), ("declined_origin", pa.string()), ("n_words", pa.uint16()), ("n_steps", pa.uint16()),
     ],
     # One row per label and pair of consecutive studies in which the finding is present at least once.
     "progression": [

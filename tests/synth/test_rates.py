@@ -31,7 +31,7 @@ def _all_within(observed: list[tuple[int, int, float]]) -> None:
 @pytest.fixture(scope="module")
 def judged(large: Path) -> pl.DataFrame:
     """One row per trajectory that is no refusal and concept that is there: how it came out. One image per study."""
-    essays = pl.read_parquet(large / "truth/trajectories.parquet").filter(~pl.col("refusal"))
+    essays = pl.read_parquet(large / "truth/trajectories.parquet").filter(~pl.col("declined"))
     one = essays.group_by("study_id").agg(pl.col("instance_id").min())
     rows = pl.read_parquet(large / "truth/assertions.parquet").join(
         essays.select("instance_id", "teacher", "study_id"), on=["instance_id", "teacher"]
@@ -98,7 +98,7 @@ def test_inventions_and_refusals(judged: pl.DataFrame, stated: dict, large: Path
         (r["instance_id"], r["teacher"], r["concept"])
         for r in judged.filter(pl.col("outcome") == "invented").iter_rows(named=True)
     }
-    kept = set(essays.filter(~pl.col("refusal")).select("instance_id", "teacher").iter_rows())
+    kept = set(essays.filter(~pl.col("declined")).select("instance_id", "teacher").iter_rows())
     counts: dict[tuple, list[int]] = {}
     for instance, study in keys.iter_rows():
         for concept in (c.id for c in concepts()):
@@ -117,7 +117,7 @@ def test_inventions_and_refusals(judged: pl.DataFrame, stated: dict, large: Path
     for row in one.iter_rows(named=True):
         if "," not in prompts[row["instance_id"]]:
             cell = counts.setdefault((row["teacher"], prompts[row["instance_id"]]), [0, 0])
-            cell[0] += row["refusal"]
+            cell[0] += row["declined"]
             cell[1] += 1
     _all_within([(k, n, stated[t]["refusal"][label]) for (t, label), (k, n) in counts.items()])
 

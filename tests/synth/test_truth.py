@@ -97,7 +97,12 @@ def test_outcomes_follow_from_the_states(world: Path) -> None:
 def test_a_refusal_asserts_nothing(world: Path) -> None:
     essays = _truth(world, "trajectories")
     refused = essays.filter(pl.col("refusal"))
-    assert len(refused) > 0
+    declined = essays.filter(pl.col("declined"))
+    assert 0 < len(declined) < len(refused) < 0.3 * len(essays)
+    assert declined["refusal"].all()
+    assert set(declined["declined_origin"]) <= {"shared", "private"}
+    said = _truth(world, "assertions").filter(pl.col("outcome") != "missed").select("instance_id", "teacher").unique()
+    assert len(said) + len(refused) == len(essays)
     rows = _truth(world, "assertions").join(refused, on=["instance_id", "teacher", "generation"])
     assert set(rows["outcome"]) <= {"missed"}
 
