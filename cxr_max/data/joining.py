@@ -41,9 +41,10 @@ class Join:
 
     @property
     def key(self) -> str:
-        """Changes with the release, the root's tables and archives, and the code of the join."""
-        folder = self._joined.folder
-        return folder.name if folder is not None else os.urandom(16).hex()
+        """Changes with the release, the root's tables and archives, the images found, and the code of the join."""
+        joined = self._joined
+        name = joined.folder.name if joined.folder else ""
+        return f"{name[:16]}{(joined.fingerprint or os.urandom(16).hex())[:16]}"
 
     def features(self, table: str, columns: Iterable[str]) -> Any:
         """Types of the table's columns and of those that are added."""

@@ -53,6 +53,11 @@ class Joined:
         return self.release.manifest
 
     @property
+    def fingerprint(self) -> str | None:
+        """Changes when the release, the tables, or what was found of images and reports does; None when not kept."""
+        return store.fingerprint(self.folder.name) if self.folder else None
+
+    @property
     def synthetic(self) -> bool:
         """Whether both the release and the root are synthetic; otherwise every rule for restricted data holds."""
         return bool(self.manifest.get("synthetic")) and self.root.synthetic

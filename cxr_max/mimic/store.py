@@ -65,13 +65,25 @@ def save(key: str, matched: Matched) -> Path:
     path = folder(key)
     folders.private_dir(folders.cache_dir() / "joins")
     with folders.sibling(path) as draft:
+        content = hashlib.sha256()
         for name in _FRAMES:
-            getattr(matched, name).write_ipc(draft / f"{name}.arrow")
-        folders.write_atomic(draft / _STATE, json.dumps({"bad_tables": matched.bad_tables}), mode=0o600)
+            file = draft / f"{name}.arrow"
+            getattr(matched, name).write_ipc(file)
+            content.update(file.read_bytes())
+        state = {"bad_tables": matched.bad_tables, "content": content.hexdigest()}
+        folders.write_atomic(draft / _STATE, json.dumps(state), mode=0o600)
         if path.exists():
             shutil.rmtree(path)
         os.replace(draft, path)
     return path
+
+
+def fingerprint(key: str) -> str | None:
+    """Changes with what is kept under a key, such as when a missing image appeared; None when nothing is kept."""
+    try:
+        return str(json.loads((folder(key) / _STATE).read_text(encoding="utf-8"))["content"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def forget(key: str) -> None:

@@ -325,6 +325,7 @@ def test_what_makes_the_cache_stale(change: str, root: Path, monkeypatch: pytest
     txt.unlink()
     release, options, refresh = make_release(), mimic.Options(), False
     before = mimic.join(release, root)
+    was = before.fingerprint
     if change == "release":
         release = make_release(diseases=[["Edema"]] * len(world.IMAGES))
     elif change == "table":
@@ -346,6 +347,10 @@ def test_what_makes_the_cache_stale(change: str, root: Path, monkeypatch: pytest
     monkeypatch.setattr("cxr_max.mimic.match.match", lambda *a: called.append(True) or real(*a))
     after = mimic.join(release, root, options=options, refresh=refresh)
     assert called
+    if change in ("release", "image appears", "report appears"):
+        assert after.fingerprint != was
+    if change in ("refresh", "damage"):
+        assert after.fingerprint == was
     assert (after.coverage.missing.count == 0) == (change == "image appears")
 
 
