@@ -277,7 +277,8 @@ def resize(image: Image.Image, *, max_pixels: int, multiple: int = 1) -> Image.I
 
     Args:
         image: any mode.
-        max_pixels: most pixels (width x height) the result may have; smaller images are not scaled up.
+        max_pixels: most pixels (width x height) the result may have; smaller images are not scaled up,
+            other than to one patch.
         multiple: both sides become multiples of this (a vision model's patch size, 28 for Qwen2.5-VL).
 
     Raises:
@@ -290,9 +291,14 @@ def resize(image: Image.Image, *, max_pixels: int, multiple: int = 1) -> Image.I
     def side(length: int) -> int:
         return max(multiple, int(length * factor) // multiple * multiple)
 
-    size = side(image.width), side(image.height)
-    if size == image.size:
+    width, height = side(image.width), side(image.height)
+    # A very thin image is one patch wide, which the longer side has to make up for.
+    if width > height:
+        width = min(width, max(multiple, max_pixels // height // multiple * multiple))
+    else:
+        height = min(height, max(multiple, max_pixels // width // multiple * multiple))
+    if (width, height) == image.size:
         return image
-    smaller = image.resize(size, Image.Resampling.BICUBIC)
+    smaller = image.resize((width, height), Image.Resampling.BICUBIC)
     smaller.info = dict(image.info)
     return smaller

@@ -86,3 +86,17 @@ def test_a_changed_byte_of_a_table_is_found_by_verify(world: Path, tmp_path: Pat
     table.write_bytes(kept)
     assert done.returncode == 1
     assert json.loads(done.stdout)["bad_tables"] == [table.name]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_load_dataset_with_a_root_gives_the_same(world: Path, split: str) -> None:
+    root = world / "world" / "mimic"
+    loaded = cxr_max.load_dataset("trajectories", release=world / "release", mimic_root=root, split=split)
+    joined = mimic.join(cxr_max.open_release(world / "release"), root).dataset(split=split)
+    assert set(loaded.column_names) == set(joined.column_names)
+    paths = mimic.Radiograph(decode=False)
+    ours, theirs = joined.cast_column("image", paths), loaded.cast_column("image", paths)
+    assert len(ours) == len(theirs) > 0
+    for name in joined.column_names:
+        assert theirs[name][:] == ours[name][:], name
+        assert str(theirs.features[name]) == str(ours.features[name]), name

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxr_max import mimic
 from cxr_max.errors import DataError, UsageError
@@ -85,3 +86,27 @@ def test_colour_and_not_finite_pixels_are_refused() -> None:
         mimic.to_uint8(np.zeros((2, 2), np.uint8), "RGB")
     with pytest.raises(DataError, match="finite"):
         mimic.to_uint8(np.array([[0.0, np.nan]]), "MONOCHROME2")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 40), st.integers(1, 200_000))
+def test_resize_keeps_the_budget_the_shape_and_the_patches(width: int, height: int, multiple: int, budget: int) -> None:
+    image = Image.new("L", (width, height))
+    if budget < multiple * multiple:
+        with pytest.raises(UsageError, match="below one patch"):
+            mimic.resize(image, max_pixels=budget, multiple=multiple)
+        return
+    small = mimic.resize(image, max_pixels=budget, multiple=multiple)
+    assert small.width % multiple == small.height % multiple == 0
+    assert small.width * small.height <= budget
+    assert small.width <= max(width, multiple)
+    assert small.height <= max(height, multiple)
+
+
+def test_resize_leaves_small_images_alone_and_keeps_how_they_were_decoded() -> None:
+    image = Image.new("L", (300, 200))
+    image.info["cxr_max_decode"] = "jpg"
+    assert mimic.resize(image, max_pixels=100_000) is image
+    small = mimic.resize(image, max_pixels=15_000)
+    assert small.size == (150, 100)
+    assert small.info["cxr_max_decode"] == "jpg"
