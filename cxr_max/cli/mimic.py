@@ -195,7 +195,8 @@ def fetch_list(
     elif not as_json:
         print("\n".join(wanted.paths))
     if not as_json:
-        typer.echo(f"# {len(wanted.paths):,} files, about {wanted.bytes / 1e9:,.2f} GB\n{command}", err=True)
+        size = f"{wanted.bytes / 1e9:,.1f} GB" if wanted.bytes >= 1e9 else f"{wanted.bytes / 1e6:,.2f} MB"
+        typer.echo(f"# {len(wanted.paths):,} files, about {size}\n{command}", err=True)
 
 
 @app.command()

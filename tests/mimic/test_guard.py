@@ -312,7 +312,9 @@ def test_derived_data_lie_in_credentialed_folders(
     root = world.open()
     (tmp_path / "open").mkdir()
     (tmp_path / "open" / "x.jsonl").write_text(_trajectories(False))
-    assert guard(tmp_path / "open", root).found == {DERIVED: 1}
+    report = guard(tmp_path / "open", root)
+    assert report.found == {DERIVED: 1}
+    assert report.leaks[0].detail == "columns of the table trajectories"
     folder = restricted_dir(tmp_path / "mine")
     (folder / "x.jsonl").write_text(_trajectories(False))
     assert guard(folder, root).ok

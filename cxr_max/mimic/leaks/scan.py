@@ -325,9 +325,13 @@ _RAW = ({"image", "prompt", "response"}, {"messages", "images"}, {"prompt", "cho
 def derived_table(names: list[str]) -> str | None:
     """Which table of derived data has these columns, by the schema; None when none does."""
     have = {n.strip() for n in names}
-    for table in TABLES.values():
-        if table.released and set(table.keys) <= have and have & set(table.of_class("derived")):
-            return f"the table {table.name}"
+    fitting = [
+        table
+        for table in TABLES.values()
+        if table.released and set(table.keys) <= have and have & set(table.of_class("derived"))
+    ]
+    if fitting:
+        return f"the table {max(fitting, key=lambda table: len(have & set(table.names))).name}"
     if any(raw <= have for raw in _RAW):
         return "raw teacher outputs or an export of them"
     return None
