@@ -55,12 +55,15 @@ def _of_sentence(text: str, part: Sentence) -> Iterator[Finding]:
     found = words.events(part.words)
     heading = _heading_events(part.section) if part.section else ()
     shift = 0
-    if part.lead and heading and not any(e.kind in ("finding", "subject") for e in found):
+    names = any(e.kind in ("finding", "subject") for e in found)
+    if part.lead and heading and not names:
         # "Pneumothorax: none." - the heading is the subject; the finding's words are those after it.
         shift = heading[-1].last + 1
         found = [*heading, *(Event(e.kind, e.value, e.first + shift, e.last + shift) for e in found)]
         if not any(e.kind in ("normal", "state", "neg", "neg_after", "unc", "unc_after", "verb") for e in found):
             return
+    elif not names:
+        return
     spans = words.spans(text, part.start, part.end)
     for mention in mentions(found):
         explains = "generic" in part.kinds and _generic_clause(part.words, mention, shift)
@@ -73,7 +76,7 @@ def _heading_events(heading: str) -> tuple[Event, ...]:
     return tuple(words.events(words.tokens(heading, 0, 200)))
 
 
-def _generic_clause(sentence: list[str], mention: Mention, shift: int) -> bool:
+def _generic_clause(sentence: Sequence[str], mention: Mention, shift: int) -> bool:
     """Whether the mention stands in a clause that only explains: "..., which typically indicates effusion"."""
     first, last = mention.clause[0].first - shift, mention.clause[-1].last - shift + 1
     kinds = words.generic_kinds(sentence[max(0, first - 3) : last])

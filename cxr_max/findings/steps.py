@@ -1,7 +1,7 @@
 """Cut a text into sentences and steps, with offsets, sections and Markdown taken care of."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from cxr_max.findings.model import Step
@@ -47,8 +47,8 @@ class Sentence(NamedTuple):
     section: str | None
     lead: bool
     generic: bool
-    kinds: dict[str, int]
-    words: list[str]
+    kinds: Mapping[str, int]
+    words: tuple[str, ...]
 
 
 def sentences(text: str) -> Iterator[Sentence]:

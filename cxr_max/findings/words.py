@@ -1,7 +1,7 @@
 """Words of a sentence and the lexicon phrases among them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cxr_max.findings.lexicon import Role, Trie, load
@@ -22,14 +22,14 @@ class Event(NamedTuple):
     last: int
 
 
-def tokens(text: str, start: int, end: int) -> list[str]:
+def tokens(text: str, start: int, end: int) -> tuple[str, ...]:
     """Lower-case words and single punctuation marks of a part of a text."""
     part = text[start:end]
     lower = part.lower()
     if len(lower) != len(part):
         # A few letters grow when lowered; they must not, or words and `spans` would part ways.
         lower = "".join(low if len(low := c.lower()) == 1 else c for c in part)
-    return _TOKEN.findall(lower)
+    return tuple(_TOKEN.findall(lower))
 
 
 def spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -79,7 +79,11 @@ _PUNCTUATION = {
 }  # fmt: skip
 
 
-def generic_kinds(words: Sequence[str]) -> dict[str, int]:
+# One for all: a long text has very many sentences.
+_NO_KINDS: Mapping[str, int] = {}
+
+
+def generic_kinds(words: Sequence[str]) -> Mapping[str, int]:
     """Which of generic, advice, disclaimer and image cues occur, each with the first word of its first one."""
     trie = load().generic
     kinds: dict[str, int] = {}
@@ -88,10 +92,10 @@ def generic_kinds(words: Sequence[str]) -> dict[str, int]:
             roles, _ = longest(trie, words, at)
             for role in roles or ():
                 kinds.setdefault(role.kind, at)
-    return kinds
+    return kinds or _NO_KINDS
 
 
-def is_generic(words: Sequence[str], kinds: dict[str, int]) -> bool:
+def is_generic(words: Sequence[str], kinds: Mapping[str, int]) -> bool:
     """Whether a sentence is a definition, advice or disclaimer: nothing about this image.
 
     Advice counts when no finding or part of the chest was named before it ("opacity, follow-up recommended").

@@ -6,7 +6,7 @@ RadGraph-XL (`Observation::definitely present`, ...).
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def _findings(text: str, graph: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(concept.id, concept.label, status, side, where, start, end, f"radgraph/{entity['label']}")
 
 
-def _related(name: str, entities: Mapping[str, Any]) -> list[str]:
+def _related(name: str, entities: Mapping[str, Any]) -> Sequence[str]:
     """Words of an observation, what modifies it, and where it is located, in text order."""
     entity = entities[name]
     near = {name}
@@ -95,7 +95,7 @@ def _related(name: str, entities: Mapping[str, Any]) -> list[str]:
     return words.tokens(joined := " ".join(str(entities[n]["tokens"]) for n in ordered), 0, len(joined))
 
 
-def _mention(tokens: list[str]) -> scope.Mention | None:
+def _mention(tokens: Sequence[str]) -> scope.Mention | None:
     found = [m for m in scope.mentions(words.events(tokens)) if not m.rule.startswith("normal")]
     return found[0] if found else None
 
