@@ -70,6 +70,8 @@ def _pneumothorax(chest: Chest, f: Finding, rng: np.random.Generator) -> None:
         whole = chest.lung[s]
         empty = np.clip(whole - lung, 0.0, 1.0)
         line = 4.0 * lung * (1.0 - lung) * step(whole - 0.96, 0.05)
+        # The heart hides the line where air lies on the diaphragm.
+        line = line * np.maximum(step(0.70 - chest.canvas.y, 0.05), step(s * chest.canvas.x - 0.45, 0.10))
         chest.vessels = chest.vessels * (1.0 - empty)
         chest.air = np.where(empty > 0.5, np.maximum(chest.air, (0.9 + 0.25 * f.strength) * whole), chest.air)
         # What is left of the lung is denser than a full one.
