@@ -59,7 +59,7 @@ def _show(built: Any) -> None:
     manifest = built.release.manifest
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print("What was taken for what:")
-    for line in built.explanation:
+    for line in cxr_max.data.ingest.grouped(built.explanation):
         console.print(f"  {line}")
     for name, table in manifest["tables"].items():
         console.print(f"{name:>14}  {table['rows']:>10,} rows")

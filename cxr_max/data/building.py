@@ -22,6 +22,8 @@ from cxr_max.progress import track
 from cxr_max.schema import TABLES
 from cxr_max.teachers import display_name
 
+_MAX_TEACHERS = 255
+
 
 @dataclass(frozen=True)
 class BuildConfig:
@@ -173,6 +175,8 @@ def _tables(read: Ingested, config: BuildConfig) -> _Tables:
         schema=TABLES["trajectories"].polars(("prompt", "diseases")),
     )
     frame = frame.join(diseases, on="prompt", how="left", maintain_order="left")
+    if frame["teacher"].n_unique() > _MAX_TEACHERS:
+        raise DataError(f"more than {_MAX_TEACHERS} teachers", next="map the field `teacher` to the model's name")
     without = sum(1 for d in parsed.values() if not d)
     if without:
         notes.append(
@@ -276,18 +280,20 @@ class _Counts:
 
     def summary(self, instances: pl.DataFrame) -> dict[str, Any]:
         """Sorted counts: trajectories and refusals per teacher, instances per split, patients, labelled findings."""
-        diseases: dict[str, int] = {}
-        _count(diseases, instances["diseases"].explode().drop_nulls())
-        split: dict[str, int] = {}
-        _count(split, instances["split"])
         return {
             "teacher": dict(sorted(self.teacher.items())),
             "refusal": dict(sorted(self.refusals.items())),
-            "split": dict(sorted(split.items())),
+            "split": _tally(instances["split"]),
             "patients": instances["subject_id"].n_unique(),
             "finding": {k: dict(sorted(v.items())) for k, v in sorted(self.finding.items())},
-            "disease": dict(sorted(diseases.items())),
+            "disease": _tally(instances["diseases"].explode().drop_nulls()),
         }
+
+
+def _tally(values: pl.Series) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    _count(counts, values)
+    return dict(sorted(counts.items()))
 
 
 def _count(into: dict[str, int], values: pl.Series) -> None:

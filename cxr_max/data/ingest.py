@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from cxr_max.data import readers, shapes
 from cxr_max.data.rows import REASONS, Normaliser, Row, unknown_teachers
@@ -34,6 +35,8 @@ FRAME: dict[str, Any] = {
     "line": pl.UInt32(),
 }
 """Columns of the frame: those of `rows.Row`, then the index of the source file and the line in it."""
+
+_ARROW = pl.DataFrame(schema=FRAME).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
 
 
 @dataclass
@@ -133,6 +136,15 @@ def ingest(sources: Sequence[Source], mapped: shapes.Mapped, *, allow_new_teache
     return Ingested(frame, rejected, n_rows, explanation, synthetic[True] > 0, seed)
 
 
+def grouped(explanation: Sequence[str]) -> list[str]:
+    """The explanation with files that were read alike put together."""
+    files: dict[str, list[str]] = {}
+    for line in explanation:
+        name, _, how = line.partition(": ")
+        files.setdefault(how, []).append(name)
+    return [f"{', '.join(names)}: {how}" for how, names in files.items()]
+
+
 class _FileReader:
     """Reads one file into frames; readings are decided once per set of keys."""
 
@@ -183,7 +195,9 @@ class _FileReader:
     def _frame(self, rows: list[Row], lines: list[int]) -> pl.DataFrame:
         columns = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
         data: dict[str, Any] = {**columns, "source": [self.index] * len(rows), "line": lines}
-        return pl.DataFrame({name: pl.Series(name, data[name], dtype) for name, dtype in FRAME.items()})
+        # Through Arrow: Polars makes a series of every list and struct it is given.
+        arrays = [pa.array(data[field.name], field.type) for field in _ARROW]
+        return pl.DataFrame(pl.from_arrow(pa.Table.from_arrays(arrays, schema=_ARROW)), schema_overrides=FRAME)
 
     def explain(self) -> str:
         """What was taken for what in this file, by the key set most records have."""

@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ from cxr_max.schema import SPLIT_ALIASES, SPLITS
 from cxr_max.teachers import find_teacher, fold
 
 MAX_CHARACTERS = 1_000_000
-MAX_WORDS = 65_535
+MAX_WORDS = 32_767
+"""Steps and findings are counted in 16 bits; a bilateral finding counts twice."""
 
 REASONS: dict[str, str] = {
     "broken_record": "the line or element is no readable record",
@@ -184,19 +186,27 @@ class _Ids(NamedTuple):
     study_id: int | None
 
 
+_IDENTIFYING = ("image", "dicom_id", "id", "study_id", "subject_id")
+
+
 def _identity(values: Mapping[str, Any]) -> _Ids:
-    named = [identity.from_path(p) for p in _paths(values.get("image"))]
-    dicoms = [d for v in _paths(values.get("dicom_id")) if (d := identity.dicom_id(v))]
+    named = tuple(values.get(n) for n in _IDENTIFYING)
+    # Every image comes once per teacher.
+    return _identified(*named) if all(isinstance(v, str | int | None) for v in named) else _identify(*named)
+
+
+def _identify(image: Any, dicom: Any, own: Any, study_id: Any, subject_id: Any) -> _Ids:
+    named = [identity.from_path(p) for p in _paths(image)]
+    dicoms = [d for v in _paths(dicom) if (d := identity.dicom_id(v))]
     if not dicoms:
         dicoms = [n.dicom_id for n in named if n.dicom_id]
-    own = values.get("id")
     from_id = identity.from_path(own) if isinstance(own, str) and len(own) < 1000 else identity.NOTHING
     if not dicoms and from_id.dicom_id:
         dicoms = [from_id.dicom_id]
     studies = {n.study_id for n in (*named, from_id) if n.study_id}
     subjects = {n.subject_id for n in (*named, from_id) if n.subject_id}
-    study = identity.study_id(values.get("study_id")) or (min(studies) if len(studies) == 1 else None)
-    subject = identity.subject_id(values.get("subject_id")) or (min(subjects) if len(subjects) == 1 else None)
+    study = identity.study_id(study_id) or (min(studies) if len(studies) == 1 else None)
+    subject = identity.subject_id(subject_id) or (min(subjects) if len(subjects) == 1 else None)
     if len(studies) > 1 or len(subjects) > 1 or (studies and study not in studies):
         raise Rejected("unknown_id")
     dicoms = sorted(set(dicoms))
@@ -205,6 +215,9 @@ def _identity(values: Mapping[str, Any]) -> _Ids:
     if study is None:
         raise Rejected("unknown_id")
     return _Ids(f"s{study}", "study", dicoms, subject, study)
+
+
+_identified = lru_cache(maxsize=1 << 16, typed=True)(_identify)
 
 
 def _paths(value: Any) -> list[str]:
@@ -287,6 +300,7 @@ def _generation(value: Any) -> str | None:
     return _encodable(text)
 
 
+_SAMPLING = frozenset({"decoding", "temperature", "top_p", "max_tokens"})
 _DECODING: dict[str, tuple[str, ...]] = {
     "temperature": ("temperature",),
     "top_p": ("top_p",),
@@ -296,6 +310,8 @@ _DECODING: dict[str, tuple[str, ...]] = {
 
 
 def _decoding(values: Mapping[str, Any]) -> dict[str, float | int | None] | None:
+    if values.keys().isdisjoint(_SAMPLING):
+        return None
     given = values.get("decoding")
     # A bare `seed` is the seed of the synthetic world, not of the sampler.
     source = given if isinstance(given, Mapping) else {k: v for k, v in values.items() if k != "seed"}

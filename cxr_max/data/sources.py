@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from cxr_max.data.readers import SUFFIXES, kind_of
-from cxr_max.errors import DataError, MissingFileError, UsageError
+from cxr_max.errors import CxrMaxError, DataError, MissingFileError, UsageError
 from cxr_max.folders import cache_dir, private_dir
 
 _HUB = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?/?")
@@ -84,7 +83,10 @@ def _from_hub(address: str) -> list[Source]:
             repo, repo_type="dataset", revision=commit, cache_dir=private_dir(cache_dir() / "hub"),
             allow_patterns=[f"*{suffix}" for suffix in SUFFIXES],
         )  # fmt: skip
-    except (HfHubHTTPError, HFValidationError, OSError) as e:
+    except CxrMaxError:
+        raise
+    except Exception as e:
+        # The client's own errors, and those of whichever HTTP library its version uses.
         raise DataError(
             f"cannot fetch {address}: {type(e).__name__}",
             next="check name, revision and access; hf auth login for a gated one",

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxr_max.data import layout
-from cxr_max.data.content import Hasher, schema_hash
+from cxr_max.data.content import Hasher, in_key_order, schema_hash
 from cxr_max.errors import DataError
 from cxr_max.schema import HF_SPLITS, Table
 
@@ -65,10 +65,11 @@ class ShardWriter:
 
     def write(self, block: pl.DataFrame) -> None:
         """Append a block of instances: one row group per teacher, or one where the table has no teacher."""
-        block = block.select(self.table.names).sort(self._order)
-        parts = block.partition_by("teacher", maintain_order=True) if "teacher" in self.table.names else [block]
-        for part in parts:
+        block = block.select(self.table.names)
+        parts = block.partition_by("teacher") if "teacher" in self.table.names else [block]
+        for part in sorted(parts, key=lambda p: str(p["teacher"][0]) if "teacher" in p.columns and p.height else ""):
             if part.height:
+                part = part if in_key_order(part, self._order) else part.sort(self._order)
                 arrow = to_arrow(part, self.table)
                 self._writer.write_table(arrow, row_group_size=part.height)
         self.rows += block.height

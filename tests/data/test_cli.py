@@ -1,6 +1,7 @@
 """The verbs of a release on the command line: what they print and how they exit."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.data import toy
+from tests.hub_server import Hub
 
 
 def cli(*args: object) -> "subprocess.CompletedProcess[str]":
@@ -59,3 +61,45 @@ def test_exit_codes(args: list[str], code: int, said: str, tmp_path: Path, monke
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+HUB = """
+import sys
+from pathlib import Path
+import huggingface_hub
+from cxr_max import data
+from cxr_max.errors import DataError
+folder = Path(sys.argv[1])
+api = huggingface_hub.HfApi()
+api.create_repo("lab/raw", repo_type="dataset", private=True)
+api.upload_folder(repo_id="lab/raw", repo_type="dataset", folder_path=folder / "raw")
+done = data.build(["hf://datasets/lab/raw@main"], folder / "r", findings=False)
+[source] = done.release.manifest["sources"]
+assert source["repo"] == "lab/raw", source
+assert source["revision"] == api.dataset_info("lab/raw").sha, source
+assert done.release.verify().ok
+for address in ("hf://datasets/lab/none", "hf://datasets/lab/raw@v9"):
+    try:
+        data.build([address], folder / "s", findings=False)
+    except DataError as e:
+        assert "cannot fetch" in str(e)
+    else:
+        raise SystemExit("no error")
+assert not (folder / "s").exists()
+"""
+
+
+def test_raw_files_on_a_hub(tmp_path: Path) -> None:
+    toy.write_jsonl(tmp_path / "raw" / "data" / "gpt-5.jsonl", toy.rows(5, ["gpt-5"]))
+    (tmp_path / "raw" / "README.md").write_text("# raw")
+    with Hub(tokens={"token": "lab"}) as hub:
+        environment = {**os.environ, **hub.environment(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+        environment |= {
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "CXR_MAX_CACHE": str(tmp_path / "cache"),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", HUB, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0
