@@ -185,10 +185,12 @@ class CxrMax(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         own = [c for c in TABLES[self._table].names if c in schema.names]
         for i, (file, groups) in enumerate(zip(files, row_groups, strict=True)):
             with pq.ParquetFile(file) as parquet:
-                table = parquet.read_row_groups(groups, columns=own)
-            if self._join is not None:
-                table = self._join.apply(table, schema.names)
-            yield (i, 0), table_cast(table.replace_schema_metadata(None), schema)
+                # One by one, so that a stream's first row costs one row group.
+                for k, group in enumerate(groups):
+                    table = parquet.read_row_group(group, columns=own)
+                    if self._join is not None:
+                        table = self._join.apply(table, schema.names)
+                    yield (i, k), table_cast(table.replace_schema_metadata(None), schema)
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """As in `datasets`; files and folders end with no rights for others."""
