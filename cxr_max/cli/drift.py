@@ -86,7 +86,7 @@ def _show(report: Any, out: Path) -> None:
     console.print(tests)
     for note in report.notes:
         console.print(f"note: {note}", markup=False)
-    console.print(f"wrote {out / 'report.json'}")
+    console.print(f"wrote {out / 'index.html'}, its figures, and {out / 'report.json'}")
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 from cxr_max.drift import weights as weighting
 from cxr_max.drift.config import MIN_PATIENTS, Config
 from cxr_max.drift.encoded import Encoded
+from cxr_max.drift.page import writing
 from cxr_max.folders import is_restricted, write_atomic
 
 FRAMES = ("teachers", "pairs", "findings", "steps", "tests")
@@ -83,6 +84,10 @@ class DriftReport:
     def to_json(self, path: Path) -> None:
         """Write `shareable()` as JSON; undefined values are null. A kill leaves the old file or the whole new one."""
         write_atomic(path, json.dumps(self.plain(), indent=1) + "\n")
+
+    def to_html(self, path: Path) -> None:
+        """Write the page alone, one self-contained file; `cxr-max drift` writes its figures beside it."""
+        write_atomic(path, writing.html(self.plain()))
 
     def plain(self) -> dict[str, Any]:
         """`shareable()` as JSON takes it: undefined values are None."""

@@ -7,6 +7,7 @@ from typing import Any
 from cxr_max import data, mimic, roots
 from cxr_max.drift import reporting, sources
 from cxr_max.drift.config import from_options
+from cxr_max.drift.page import writing
 from cxr_max.drift.result import DriftReport
 from cxr_max.errors import UsageError
 from cxr_max.folders import is_restricted, new_dir, refuse_git, restricted_dir
@@ -46,7 +47,7 @@ def open_data(
 
 
 def write(report: DriftReport, out: Path, *, overwrite: bool = False) -> dict[str, str]:
-    """Write `report.json` (aggregates, may be shared) and `restricted/` (weights and outliers per instance).
+    """Write `index.html`, its figures and `report.json` (aggregates, may be shared), and `restricted/` (per instance).
 
     Args:
         report: the report.
@@ -70,7 +71,8 @@ def write(report: DriftReport, out: Path, *, overwrite: bool = False) -> dict[st
         table.write_parquet(draft)
         draft.replace(restricted / f"{name}.parquet")
     report.to_json(out / "report.json")
-    return {"report": str(out / "report.json"), "restricted": str(restricted)}
+    writing.write(report.plain(), out)
+    return {"report": str(out / "report.json"), "page": str(out / "index.html"), "restricted": str(restricted)}
 
 
 def run(

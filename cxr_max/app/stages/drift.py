@@ -16,4 +16,4 @@ def run(config: Any) -> str:
         draws=500 if config.quick else 2000,
         seed=config.seed,
     )
-    return f"{out / 'report.json'}: per teacher, between teachers, along the reasoning"
+    return f"{out / 'index.html'}: the report; report.json holds its numbers"

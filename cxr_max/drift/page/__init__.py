@@ -1,0 +1,1 @@
+"""The drift report as one self-contained page: figures, tables, verdict and methods from a report's plain data."""
