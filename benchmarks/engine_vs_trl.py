@@ -202,9 +202,7 @@ def proportions(rows: dict[str, Any]) -> dict[str, dict[str, float]]:
     for name, row in rows.items():
         base = rows.get("sft_packed" if name.startswith("sft") else "packed")
         if base is not None and row is not base:
-            found[name] = {
-                k: round(row[k] / base[k], 2) for k in ("step_s", "step_cpu_s", "step_mib", "peak_mib") if base[k]
-            }
+            found[name] = {k: round(row[k] / base[k], 2) for k in COMPARED if row.get(k) and base.get(k)}
     return found
 
 
