@@ -148,7 +148,7 @@ def _filled(rng: Random, claim: Claim, template: Template) -> Choice:
     return Choice(
         template.text,
         claim.concept,
-        template.held_out,
+        _held_out(template),
         template.plural,
         int(rng.random() * len(_places(claim.zone, claim.side == BOTH))) if names_zone else 0,
         f"{0.6 + 2.9 * rng.random():.1f}" if "{cm}" in template.text else "",
@@ -158,8 +158,22 @@ def _filled(rng: Random, claim: Claim, template: Template) -> Choice:
     )
 
 
+@cache
+def _remarked() -> frozenset[str]:
+    return frozenset(phrases()["remarked"]["seen"])
+
+
+def _held_out(clause: Template) -> bool:
+    """Whether a whole clause is held out: made from a held-out phrase, and not re-marked since."""
+    return clause.held_out and clause.text.lower() not in _remarked()
+
+
 def inventory() -> Iterator[tuple[str, str, str, Template]]:
     """Every whole clause there is: concept, voice, status, and the clause with its slots; held-out ones are marked."""
+    return ((c, v, s, t._replace(held_out=_held_out(t))) for c, v, s, t in _every())
+
+
+def _every() -> Iterator[tuple[str, str, str, Template]]:
     for voice in VOICES:
         for concept, bank in zip(concepts(), _banks(voice), strict=True):
             for clauses in bank.clauses.values():

@@ -23,6 +23,14 @@ def test_the_same_command_gives_the_same_tree_whatever_the_number_of_jobs(world:
     assert tree(tmp_path / "again") == tree(world)
 
 
+def test_films_are_the_same_bytes_whatever_the_number_of_jobs(tmp_path: Path) -> None:
+    for name, jobs in (("one", 1), ("two", 2)):
+        synth.write_world(synth.WorldConfig(subjects=3, size=64, format="both", seed=2, jobs=jobs), tmp_path / name)
+    trees = [tree(tmp_path / name) for name in ("one", "two")]
+    assert trees[0] == trees[1]
+    assert {Path(name).suffix for name in trees[0]} >= {".jpg", ".dcm"}
+
+
 def test_another_seed_gives_another_world(world: Path, tmp_path: Path) -> None:
     synth.write_world(synth.WorldConfig(subjects=60, images=False, seed=4), tmp_path / "other")
     assert tree(tmp_path / "other")["raw/gpt-5.jsonl"] != tree(world)["raw/gpt-5.jsonl"]
