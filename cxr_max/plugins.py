@@ -7,9 +7,12 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from cxr_max.errors import UnknownNameError, UsageError
 
@@ -73,3 +76,18 @@ def _from_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def expose(package: str, wrap: Callable[[ModuleType], Any]) -> None:
+    """Let a package's plug-in modules appear, as its attributes, as what `wrap` makes of them.
+
+    Python sets a module as an attribute of its package whenever it is imported, by whatever road; so `metrics.bleu`
+    would be a function or a module depending on who imported what before.
+    """
+
+    class Package(ModuleType):
+        def __setattr__(self, name: str, value: Any) -> None:
+            is_plugin = isinstance(value, ModuleType) and value.__name__ == f"{package}.{name}"
+            super().__setattr__(name, wrap(value) if is_plugin else value)
+
+    sys.modules[package].__class__ = Package

@@ -12,13 +12,12 @@ re-scoring: a draw is a row of counts.
 Use them as `metrics.bleu(predictions=..., references=..., profile="clean")`; keyword-only everywhere.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cxr_max.plugins import Registry
+from cxr_max.plugins import Registry, expose
 
 REGISTRY = Registry("metric", __name__, "cxr_max.metrics", ("NAME", "VERSION", "statistics", "aggregate"))
 
@@ -66,14 +65,13 @@ def get(name: str) -> Metric:
     Raises:
         UnknownNameError: no such metric; the known ones are listed.
     """
-    metric = Metric(REGISTRY.get(name))
-    if name in REGISTRY.own():
-        # Importing a module sets it as an attribute of this package; the callable takes its place.
-        setattr(sys.modules[__name__], name, metric)
-    return metric
+    return Metric(REGISTRY.get(name))
 
 
 def __getattr__(name: str) -> Metric:
     if name.startswith("_") or name not in names():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get(name)
+
+
+expose(__name__, Metric)

@@ -15,6 +15,7 @@ from cxr_max.errors import UsageError
 from cxr_max.schema import FINDINGS
 
 NAME, VERSION = "f1_rules14", "1"
+TOP5: tuple[str, ...] = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
 
 def statistics(*, predictions: Sequence[str], references: Sequence[str]) -> Any:
@@ -44,3 +45,47 @@ def aggregate(stats_SK: Any, weights_DS: Any) -> dict[str, Any]:
         micro = 2 * right.sum(axis=1) / (2 * right + invented + missed).sum(axis=1)
         macro = np.where(supported, each, 0.0).sum(axis=1) / n
     return {"f1_micro": micro, "f1_macro": macro, "labels": n.astype(np.float64)}
+
+
+def averages(stats_SK: Any) -> dict[str, tuple[float, float, float]]:
+    """Precision, recall and F1 of one set of samples in every averaging the literature uses, so that none is guessed.
+
+    Args:
+        stats_SK: as `statistics` gives them.
+
+    Returns:
+        micro; top5_micro (F1CheXbert's five); macro, over labels where defined; macro_zero (scikit-learn: undefined is
+        0, all 14 labels count); weighted by support; samples_zero and samples, means over reports with undefined as 0
+        and left out. F1 of `macro` and `samples` is the harmonic mean of the other two (RadFact's convention).
+    """
+    right, invented, missed = np.split(np.asarray(stats_SK, dtype=np.float64), 3, axis=1)
+    top5 = [FINDINGS.index(n) for n in TOP5]
+    each = _prf(right.sum(axis=0), invented.sum(axis=0), missed.sum(axis=0))
+    single = _prf(right.sum(axis=1), invented.sum(axis=1), missed.sum(axis=1))
+    support = (right + missed).sum(axis=0)
+    pooled = (right[:, top5].sum(), invented[:, top5].sum(), missed[:, top5].sum())
+    zero, zero_single = np.nan_to_num(each), np.nan_to_num(single)
+    micro, five = (_prf(*map(np.atleast_1d, p))[:, 0] for p in ((right.sum(), invented.sum(), missed.sum()), pooled))
+    rows = {
+        "micro": micro,
+        "top5_micro": five,
+        "macro": _defined(each),
+        "macro_zero": zero.mean(axis=1),
+        "weighted": zero @ support / support.sum(),
+        "samples_zero": zero_single.mean(axis=1),
+        "samples": _defined(single),
+    }
+    return {name: (float(r[0]), float(r[1]), float(r[2])) for name, r in rows.items()}
+
+
+def _prf(right: Any, invented: Any, missed: Any) -> Any:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack(
+            [right / (right + invented), right / (right + missed), 2 * right / (2 * right + invented + missed)]
+        )
+
+
+def _defined(rows_3N: Any) -> Any:
+    precision, recall = (row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in rows_3N[:2])
+    total = precision + recall
+    return np.array([precision, recall, 2 * precision * recall / total if total else 0.0])

@@ -10,7 +10,7 @@ from typing import Any
 
 from cxr_max.errors import UsageError
 from cxr_max.evaluation.types import Predictor
-from cxr_max.plugins import Registry
+from cxr_max.plugins import Registry, expose
 
 REGISTRY = Registry("predictor", __name__, "cxr_max.predictors", ("NAME", "make"))
 
@@ -53,9 +53,6 @@ def parse_model_args(text: str) -> dict[str, str]:
 
 def _maker(name: str) -> Callable[..., Predictor]:
     function: Callable[..., Predictor] = REGISTRY.get(name).make
-    if name in REGISTRY.own():
-        # Importing the module sets it as an attribute of this package; the function takes its place.
-        globals()[name] = function
     return function
 
 
@@ -63,3 +60,6 @@ def __getattr__(name: str) -> Callable[..., Predictor]:
     if name.startswith("_") or name not in names():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _maker(name)
+
+
+expose(__name__, lambda module: module.make)

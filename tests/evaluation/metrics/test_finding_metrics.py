@@ -5,7 +5,9 @@ import pytest
 
 from cxr_max.errors import UsageError
 from cxr_max.evaluation import metrics
+from cxr_max.evaluation.metrics.f1_rules14 import averages
 from cxr_max.evaluation.metrics.style import without_markdown
+from cxr_max.schema import FINDINGS
 
 REFERENCES = ["Left pleural effusion. Cardiomegaly.", "No pneumothorax.", "Right pneumothorax."]
 ANSWERS = ["Pleural effusion on the left. No cardiomegaly.", "", "Left pneumothorax. Edema."]
@@ -72,3 +74,17 @@ def test_style_counts_words_markdown_and_empty_answers() -> None:
 )
 def test_markdown_goes_words_stay(text: str, plain: str) -> None:
     assert without_markdown(text) == plain
+
+
+def test_every_averaging_of_label_scores() -> None:
+    truth = [{"No Finding"}, {"Cardiomegaly"}, {"Cardiomegaly"}, {"Consolidation"}, {"Lung Opacity", "Lung Lesion"}]
+    said = [{"No Finding"}, {"No Finding"}, {"Edema", "Atelectasis"}, {"Consolidation"}, set()]
+    t, p = (np.array([[f in row for f in FINDINGS] for row in rows]) for rows in (truth, said))
+    scores = averages(np.concatenate([p & t, p & ~t, ~p & t], axis=1))
+    assert scores["micro"] == pytest.approx((0.4, 1 / 3, 0.363636), abs=1e-6)
+    assert scores["macro_zero"] == pytest.approx((0.107143, 0.142857, 0.119048), abs=1e-6)
+    assert scores["weighted"] == pytest.approx((0.25, 1 / 3, 0.277778), abs=1e-6)
+    assert scores["samples_zero"] == pytest.approx((0.4, 0.4, 0.4))
+    assert scores["top5_micro"][2] == pytest.approx(1 / 3)
+    assert scores["macro"][:2] == pytest.approx((0.375, 0.4))
+    assert scores["samples"][:2] == pytest.approx((0.5, 0.4))

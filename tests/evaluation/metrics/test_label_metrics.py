@@ -118,3 +118,11 @@ def test_every_metric_is_an_evaluate_module_too(name: str) -> None:
 
 def test_every_metric_has_an_example_here_or_needs_java() -> None:
     assert set(metrics.names()) - set(EXAMPLES) == {"meteor"}
+
+
+def test_a_metric_is_callable_by_whatever_road_its_module_was_imported() -> None:
+    import cxr_max.evaluation.metrics.auc
+    import cxr_max.evaluation.predictors.random
+
+    assert cxr_max.evaluation.metrics.auc(predictions=[0.0, 1.0], references=[0, 1])["auc"] == 1.0
+    assert cxr_max.evaluation.predictors.random(3).settings == {"seed": 3}
