@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(python)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -40,25 +38,25 @@ def test_every_command_is_of_a_known_kind() -> None:
     assert any(c.startswith("cxr-max") for c in SHELL)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("readme")
-
-
-@pytest.mark.xdist_group("readme")
-@pytest.mark.parametrize(
-    "step", [s for s in README if not s.startswith(("make ", "pip "))], ids=lambda s: s.split("\n")[0]
-)
-def test_step(step: str, folder: Path) -> None:
+def run(step: str, folder: Path) -> subprocess.CompletedProcess[str]:
     shell = "from cxr_max.cli import main; main()"
     call = [step] if "\n" in step else [shell, *shlex.split(step)[1:]]
-    env = {**os.environ, "CXR_MAX_CACHE": str(folder / ".cache"), "CXR_MAX_CONFIG": str(folder / ".config.toml")}
-    done = subprocess.run(
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    own = {"CXR_MAX_CACHE": str(folder / ".cache"), "CXR_MAX_CONFIG": str(folder / ".config.toml"), "PYTHONPATH": path}
+    return subprocess.run(
         [sys.executable, "-c", *call],
         cwd=folder,
-        env={**env, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
+        env={**os.environ, **own},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+
+
+def test_every_step_works_in_the_order_in_which_it_stands(tmp_path: Path) -> None:
+    """One test, since each step needs what the ones before it made."""
+    done = [s for s in README if not s.startswith(("make ", "pip "))]
+    assert len(done) > 8
+    for step in done:
+        ran = run(step, tmp_path)
+        assert ran.returncode == 0, f"{step}\n{ran.stderr}"

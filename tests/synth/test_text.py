@@ -36,14 +36,18 @@ def test_a_clause_names_its_side_and_leaves_no_slot(claim: grammar.Claim, voice:
     text = grammar.fill(choice, claim.side)
     assert not re.search(r"[{}*~@]|  | ,|\ba [aeiou]", text), text
     assert text[0].isupper() or text[0].isdigit()
-    words = set(re.findall(r"\w+", text.lower()))
+    # Chambers of the heart are named right and left whatever the side of a finding.
+    lungs = re.sub(r"\b(?:left|right) (?=atri|ventric)", "", text.lower())
+    words = set(re.findall(r"\w+", lungs))
     if claim.status != "absent":
         assert ("left" in words) == (claim.side == LEFT) or claim.side == BOTH
         assert ("right" in words) == (claim.side == RIGHT) or claim.side == BOTH
     if claim.side in (LEFT, RIGHT):
-        other = grammar.fill(choice, LEFT + RIGHT - claim.side)
+        other = re.sub(
+            r"\b(?:left|right) (?=atri|ventric)", "", grammar.fill(choice, LEFT + RIGHT - claim.side).lower()
+        )
         swap = {"left": "right", "right": "left"}
-        assert other.lower() == re.sub(r"\b(left|right)\b", lambda m: swap[m[0]], text.lower())
+        assert other == re.sub(r"\b(left|right)\b", lambda m: swap[m[0]], lungs)
 
 
 @settings(max_examples=200, deadline=None)
