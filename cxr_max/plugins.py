@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -91,3 +91,27 @@ def expose(package: str, wrap: Callable[[ModuleType], Any]) -> None:
             super().__setattr__(name, wrap(value) if is_plugin else value)
 
     sys.modules[package].__class__ = Package
+
+
+def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's `__getattr__` and `__dir__` that import a name, or a module of the package, when it is first used.
+
+    Importing the package then loads none of the heavy libraries that its modules need.
+
+    Args:
+        package: the package's `__name__`.
+        homes: public name -> the module of the package that defines it.
+    """
+
+    def modules() -> set[str]:
+        path = sys.modules[package].__path__
+        return {m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")}
+
+    def find(name: str) -> Any:
+        if name in homes:
+            return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        if not name.startswith("_") and name in modules():
+            return importlib.import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find, lambda: sorted({*homes, *modules()})

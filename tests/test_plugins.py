@@ -1,5 +1,6 @@
 """Plug-ins by file name, by entry point and by path."""
 
+import importlib
 import importlib.metadata
 import sys
 from pathlib import Path
@@ -63,3 +64,22 @@ def test_a_helper_is_no_plugin(registry: Registry) -> None:
     with pytest.raises(UnknownNameError):
         registry.get("_helper")
     assert SimpleNamespace(names=registry.names()).names
+
+
+def test_lazy_names_come_from_their_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "lazily"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from cxr_max.plugins import lazy\n__getattr__, __dir__ = lazy(__name__, {'answer': 'deep'})\n"
+    )
+    (package / "deep.py").write_text("answer = 42\n")
+    (package / "other.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lazily = importlib.import_module("lazily")
+
+    assert dir(lazily) == ["answer", "deep", "other"]
+    assert "lazily.deep" not in sys.modules
+    assert lazily.answer == 42
+    assert lazily.other.__name__ == "lazily.other"
+    with pytest.raises(AttributeError, match="no attribute 'question'"):
+        _ = lazily.question

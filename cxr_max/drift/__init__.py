@@ -4,8 +4,7 @@
 one file each. Names arrive when they are first used, so that importing this package loads neither polars nor scipy.
 """
 
-import importlib
-from typing import Any
+from cxr_max.plugins import lazy
 
 _NAMES = {
     "Config": "config",
@@ -18,18 +17,7 @@ _NAMES = {
     "run": "running",
     "write": "running",
 }
-_MODULES = ("bits", "config", "encoded", "multiplicity", "permute", "resample", "stats", "weights")
 
 __all__ = ["Config", "DriftReport", "encode", "from_encoded", "from_texts", "merge", "report", "stats"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(importlib.import_module(f"cxr_max.drift.{_NAMES[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"cxr_max.drift.{name}")
-    raise AttributeError(f"module 'cxr_max.drift' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*_NAMES, *_MODULES])
+__getattr__, __dir__ = lazy(__name__, _NAMES)

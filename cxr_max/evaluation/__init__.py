@@ -1,9 +1,7 @@
 """Evaluation: run a model once, grade its stored outputs many times, compare with intervals and paired tests."""
 
-import importlib
-from typing import Any
+from cxr_max.plugins import lazy
 
-_MODULES = ("metrics", "tasks", "predictors")
 _NAMES = {
     "Context": "types",
     "EvalConfig": "running",
@@ -14,10 +12,4 @@ _NAMES = {
     "run": "running",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _NAMES:
-        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, _NAMES)

@@ -4,8 +4,9 @@
 texts, `concepts` for the lexicon, `adapters` for other extractors behind the same interface.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cxr_max.plugins import lazy
 
 if TYPE_CHECKING:
     from cxr_max.findings.chexpert import label as label
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     LEXICON_VERSION: str
 
 _HOME = {
+    "LEXICON_VERSION": "lexicon",
     "Alignment": "entail",
     "Concept": "model",
     "Extraction": "model",
@@ -40,18 +42,6 @@ _HOME = {
     "segment": "steps",
 }
 
-__all__ = ["LEXICON_VERSION", *_HOME]
+__all__ = [*_HOME]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "LEXICON_VERSION":
-        return importlib.import_module("cxr_max.findings.lexicon").raw()["version"]
-    if name in _HOME:
-        return getattr(importlib.import_module(f"cxr_max.findings.{_HOME[name]}"), name)
-    if name in ("adapters", "entail"):
-        return importlib.import_module(f"cxr_max.findings.{name}")
-    raise AttributeError(f"module 'cxr_max.findings' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "adapters", "entail"])
+__getattr__, __dir__ = lazy(__name__, _HOME)

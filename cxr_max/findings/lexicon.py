@@ -71,6 +71,10 @@ def raw() -> Mapping[str, Any]:
     return tomllib.loads(FILE.read_text(encoding="utf-8"))
 
 
+LEXICON_VERSION: str = raw()["version"]
+"""Version of the phrases and rules; every row of a release's `findings` table carries it."""
+
+
 @cache
 def concepts() -> Mapping[str, Concept]:
     """All concepts by id, in the file's order."""

@@ -4,8 +4,7 @@ Everything read here is of class source: it stays under the user's roots, in the
 made with `cxr_max.folders`. Names arrive when first used, so that importing this loads neither polars nor pydicom.
 """
 
-import importlib
-from typing import Any
+from cxr_max.plugins import lazy
 
 _HOME = {
     "check": "stock",
@@ -27,22 +26,7 @@ _HOME = {
     "to_uint8": "images",
     "resize": "images",
 }
-_MODULES = (
-    "archive", "agreement", "classes", "coverage", "features", "fetch", "forms", "guard", "images", "joined", "layout",
-    "locate", "match", "overlap", "reports", "sections", "stock", "store", "sums", "tables", "torch_dataset",
-    "wanted", "wget",
-)  # fmt: skip
 
-__all__ = [*_HOME, *_MODULES]
+__all__ = [*_HOME]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _HOME)

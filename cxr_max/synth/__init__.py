@@ -1,7 +1,6 @@
 """A MIMIC-shaped world with known truth, and seven simulated teachers with known drift."""
 
-import importlib
-from typing import Any
+from cxr_max.plugins import lazy
 
 _WHERE = {
     "WorldConfig": "config",
@@ -15,8 +14,4 @@ _WHERE = {
 
 __all__ = ["World", "WorldConfig", "draw_errors", "make_world", "profiles", "validate", "write_world"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(importlib.import_module(f"cxr_max.synth.{_WHERE[name]}"), name)
-    raise AttributeError(f"module 'cxr_max.synth' has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, _WHERE)

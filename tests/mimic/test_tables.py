@@ -106,9 +106,16 @@ def test_labels_outside_the_four_values_and_unknown_splits_are_errors(tmp_path: 
 TRUNCATED = gzip.compress(b"dicom_id,study_id,subject_id,split\n" + b"a,1,2,train\n" * 9_000) + b"\0"
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe\x00\x01", gzip.compress(b"dicom_id,x\n" * 9_000)[:60], b"<html>", TRUNCATED]
-)
+BROKEN = {
+    "empty": b"",
+    "another encoding": b"\xff\xfe\x00\x01",
+    "truncated": gzip.compress(b"dicom_id,x\n" * 9_000)[:60],
+    "a web page": b"<html>",
+    "trailing byte": TRUNCATED,
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 def test_broken_files_are_data_errors(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mimic-cxr-2.0.0-split.csv.gz"
     path.write_bytes(content)
