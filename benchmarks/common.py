@@ -63,7 +63,7 @@ def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[
     result = {
         "benchmark": name,
         "command": f"python -m benchmarks.{name}",
-        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "commit": commit(),
         "modified": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
@@ -74,6 +74,11 @@ def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[
     if not tiny:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def commit() -> str:
+    """The commit that is checked out, 12 digits; empty outside a work tree."""
+    return _git("rev-parse", "--short=12", "HEAD")
 
 
 def _git(*args: str) -> str:

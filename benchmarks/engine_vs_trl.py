@@ -214,7 +214,10 @@ def check_same_numbers(rows: dict[str, Any]) -> None:
 
 
 def main(tiny: bool) -> None:
-    """Run all cases, or those `$CXR_MAX_BENCH_CASES` names, or at tiny size a miniature; each is written when done."""
+    """Run all cases, or those `$CXR_MAX_BENCH_CASES` names, or at tiny size a miniature; each is written when done.
+
+    Named cases take the place of theirs in the result file; each case carries the commit it was measured at.
+    """
     python = peer_env.python_of("trl")
     cases = CASES
     if tiny:
@@ -226,9 +229,11 @@ def main(tiny: bool) -> None:
         chosen = os.environ.get("CXR_MAX_BENCH_CASES", ",".join(CASES)).split(",")
         cases = {name: CASES[name] for name in chosen}
     at_7b = shares(**SEVEN_B, length=1600)
-    result: dict[str, Any] = {}
+    stored = common.RESULTS / "engine_vs_trl.json"
+    partial = not tiny and len(cases) < len(CASES) and stored.exists()
+    result: dict[str, Any] = json.loads(stored.read_text())["figures"]["cases"] if partial else {}
     for name, (case, contestants) in cases.items():
-        result[name] = contest(case, contestants, python)
+        result[name] = contest(case, contestants, python) | {"commit": common.commit()}
         check_same_numbers(result[name]["contestants"])
         figures = {"flop_shares_of_7b_at_1600_tokens": at_7b, "cases": result}
         common.write("engine_vs_trl", figures, tiny=tiny, packages=("torch", "transformers", "peft", "trl"))
