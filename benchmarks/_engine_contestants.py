@@ -257,7 +257,8 @@ def trl(folder: Path, case: dict[str, Any], *, reference: bool = True, at_once: 
     # Without an adapter to switch off TRL would fetch its reference by the model's name.
     frozen = None if lora else build(folder, case, adapter=False)
     trainer = DPOTrainer(
-        model=build(folder, case, adapter=False), ref_model=frozen, args=args, train_dataset=dataset, processing_class=processor,
+        model=build(folder, case, adapter=False), ref_model=frozen, args=args, train_dataset=dataset,
+        processing_class=processor,
         peft_config=LoraConfig(**LORA) if lora else None, callbacks=[Timed()],
         data_collator=None if reference else Known(processor),
     )  # fmt: skip

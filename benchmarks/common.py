@@ -64,7 +64,7 @@ def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[
         "benchmark": name,
         "command": f"python -m benchmarks.{name}",
         "commit": commit(),
-        "modified": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "modified": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":!{RESULTS}")),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "versions": {p: importlib.metadata.version(p) for p in ("cxr-max", *packages)},
