@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peer_env
-from cxr_max.findings import words
+from cxr_max.findings import lexicon, words
 from cxr_max.findings.lexicon import expand, load, raw
 from cxr_max.findings.steps import sentences
 
@@ -32,8 +32,8 @@ def phrases() -> dict[str, list[str]]:
     data = raw()
     for state in data["state"]:
         for name in state["subject"]:
-            subjects = {" ".join(w) for text in data["subject"][name]["words"] for w in expand(text)}
-            states = {" ".join(w) for text in state["words"] for w in expand(text)}
+            subjects = {" ".join(w) for text in lexicon.phrases(data["subject"][name]) for w in expand(text)}
+            states = {" ".join(w) for text in lexicon.phrases(state) for w in expand(text)}
             for subject, word in product(sorted(subjects), sorted(states)):
                 for made in (
                     f"{word} {subject}",

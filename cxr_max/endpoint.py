@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from cxr_max.errors import CxrMaxError, RestrictedDataError, UsageError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+LIMIT = 16 * 2**20
+"""Largest answer that is read, bytes."""
 POLICY = "physionet.org/news/post/llm-responsible-use"
 
 
@@ -99,6 +101,8 @@ class Endpoint:
                 time.sleep(min(0.5 * 2 ** (attempt - 1), 30.0))
             try:
                 status, answer = self._post(body)
+            except EndpointError:
+                raise
             except (OSError, http.client.HTTPException) as e:
                 reason = type(e).__name__
                 continue
@@ -126,7 +130,10 @@ class Endpoint:
         try:
             connection.request("POST", f"{parts.path.rstrip('/')}/chat/completions", body, headers)
             response = connection.getresponse()
-            return response.status, response.read()
+            answer = response.read(LIMIT + 1)
+            if len(answer) > LIMIT:
+                raise EndpointError(f"the endpoint answered with more than {LIMIT} bytes")
+            return response.status, answer
         finally:
             connection.close()
 

@@ -92,6 +92,14 @@ def test_a_strange_answer_is_an_error(serve: Any, content: bytes) -> None:
         Endpoint(url, "m").chat([])
 
 
+def test_an_endless_answer_is_not_read_to_its_end(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr_max.endpoint.LIMIT", 1000)
+    url, seen = serve([(200, {}, OK + b" " * 1000)])
+    with pytest.raises(EndpointError, match="more than 1000 bytes"):
+        Endpoint(url, "m").chat([])
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
 def test_local(host: str) -> None:
     assert is_local(host)

@@ -12,6 +12,7 @@ from cxr_max.findings.model import SIDES, Concept
 
 FILE = Path(__file__).with_name("lexicon.toml")
 SOURCES = ("chexpert", "openi", "project")
+"""What a list of phrases is keyed by; the head of the file says what each means."""
 
 _PART = re.compile(r"\(([^)]*)\)(\?)?|(\S+)")
 _KEEP = frozenset(
@@ -75,6 +76,12 @@ LEXICON_VERSION: str = raw()["version"]
 """Version of the phrases and rules; every row of a release's `findings` table carries it."""
 
 
+def phrases(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The phrases of one entry of the file, of all sources."""
+    for source in SOURCES:
+        yield from entry.get(source, ())
+
+
 @cache
 def concepts() -> Mapping[str, Concept]:
     """All concepts by id, in the file's order."""
@@ -87,7 +94,7 @@ def concepts() -> Mapping[str, Concept]:
             parent=entry.get("parent"),
             doc=entry["doc"],
             blocks=entry.get("blocks", True),
-            phrases=tuple(p for s in sources for p in entry[s]),
+            phrases=tuple(phrases(entry)),
             sources=sources,
         )
     return found
@@ -98,7 +105,7 @@ def load() -> Lexicon:
     """Read and compile the lexicon; the result is shared and not to be changed."""
     data = raw()
     main = list(_main_phrases(data))
-    generic = [(p, Role(k, p)) for k in GENERIC_KINDS for p in data["cues"][k]]
+    generic = [(p, Role(k, p)) for k in GENERIC_KINDS for p in phrases(data["cues"][k])]
     words = {w for text, _ in (*main, *generic) for words in expand(text) for w in words}
     forms = _forms(words)
     surface: dict[str, list[str]] = {}
@@ -121,39 +128,47 @@ def _main_phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Role]]:
     for concept in concepts().values():
         yield from ((p, Role("finding", concept.id)) for p in concept.phrases)
     for name, entry in data["subject"].items():
-        yield from ((p, Role("subject", name)) for p in entry["words"])
+        yield from ((p, Role("subject", name)) for p in phrases(entry))
     for entry in data["state"]:
         state = State(frozenset(entry["subject"]), entry["concept"], entry.get("status", "present"))
-        yield from ((p, Role("state", state)) for p in entry["words"])
-    for kind, phrases in data["cues"].items():
+        yield from ((p, Role("state", state)) for p in phrases(entry))
+    for kind, entry in data["cues"].items():
         if kind not in GENERIC_KINDS:
-            yield from ((p, Role(kind, p)) for p in phrases)
+            yield from ((p, Role(kind, p)) for p in phrases(entry))
     for side in ("left", "right", "both", "plural"):
         named = (side,) if side in SIDES else ("left", "right", *(["plural"] if side == "plural" else []))
-        yield from ((p, Role("side", named)) for p in data["sides"][side])
-    for zone, phrases in data["zones"].items():
-        yield from ((p, Role("zone", zone)) for p in phrases)
+        yield from ((p, Role("side", named)) for p in phrases(data["sides"][side]))
+    for zone, entry in data["zones"].items():
+        yield from ((p, Role("zone", zone)) for p in phrases(entry))
 
 
-def _placed(phrases: Iterable[tuple[str, Role]]) -> Iterator[tuple[str, Role]]:
-    """The phrases, and for those that swallow a side or zone ("bibasilar atelectasis") that role as well."""
-    every = list(phrases)
+def _placed(found: Iterable[tuple[str, Role]]) -> Iterator[tuple[str, Role]]:
+    """The phrases, and for those that swallow a side or zone ("bibasilar atelectasis") that role as well.
+
+    Not so for a vetoed phrase: the "right" of "right atrium" is no side of what lies there.
+    """
+    every = list(found)
     places: dict[str, list[Role]] = {}
     for text, role in every:
         if role.kind in ("side", "zone"):
             for words in expand(text):
                 if len(words) == 1:
                     places.setdefault(words[0], []).append(role)
+    vetoed = {words for text, role in every if role.kind == "veto" for words in expand(text)}
     for text, role in every:
         yield text, role
         if role.kind in ("finding", "subject"):
             for words in expand(text):
-                inside = {id(p): p for word in words for p in places.get(word, ())} if len(words) > 1 else {}
+                placed = len(words) > 1 and words not in vetoed
+                inside = {id(p): p for word in words for p in places.get(word, ())} if placed else {}
                 yield from ((" ".join(words), place) for place in inside.values())
 
 
 def expand(phrase: str) -> Iterator[tuple[str, ...]]:
-    """All word sequences a phrase stands for: "(a|b)? c" gives "a c", "b c" and "c"; "cs?" gives "cs" and "c"."""
+    """All word sequences a phrase stands for: "(a|b)? c" gives "a c", "b c" and "c"; "cs?" gives "cs" and "c".
+
+    Groups do not nest.
+    """
     options: list[list[tuple[str, ...]]] = []
     for group, optional, word in _PART.findall(phrase):
         if word:
@@ -179,7 +194,7 @@ def _forms(words: Iterable[str]) -> dict[str, str]:
         return word
 
     forms = {}
-    for word in known:
+    for word in sorted(known):
         base = singular(word)
         forms[word] = base
         plural = base[:-1] + "ies" if base.endswith("y") else base + ("es" if base.endswith(("s", "x")) else "s")
@@ -190,10 +205,10 @@ def _forms(words: Iterable[str]) -> dict[str, str]:
     return forms
 
 
-def _trie(phrases: Iterable[tuple[str, Role]], forms: Mapping[str, str], surface: Mapping[str, list[str]]) -> Trie:
+def _trie(found: Iterable[tuple[str, Role]], forms: Mapping[str, str], surface: Mapping[str, list[str]]) -> Trie:
     """The trie over surface words: all forms of a word lead to the same subtrie."""
     root: Trie = {}
-    for text, role in phrases:
+    for text, role in found:
         for words in expand(text):
             node = root
             for word in words:

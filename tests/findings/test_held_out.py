@@ -22,9 +22,9 @@ def _entries() -> set[tuple[str, ...]]:
     """Every word sequence that the lexicon recognises as a whole: findings, and states with each of their subjects."""
     data = lexicon.raw()
     named = {words for c in lexicon.concepts().values() for p in c.phrases for words in lexicon.expand(p)}
-    subjects = {n: [w for p in e["words"] for w in lexicon.expand(p)] for n, e in data["subject"].items()}
+    subjects = {n: [w for p in lexicon.phrases(e) for w in lexicon.expand(p)] for n, e in data["subject"].items()}
     for state in data["state"]:
-        words = [w for p in state["words"] for w in lexicon.expand(p)]
+        words = [w for p in lexicon.phrases(state) for w in lexicon.expand(p)]
         for subject in state["subject"]:
             named.update(s + w for s, w in itertools.product(subjects.get(subject, ()), words))
     return {_words(" ".join(words)) for words in named}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr_max.endpoint import EndpointError, Retention
 from cxr_max.errors import DataError, MissingFileError, RestrictedDataError, UnknownNameError, UsageError
 from cxr_max.findings import adapters
 from cxr_max.findings.model import Finding
@@ -79,27 +80,41 @@ def test_radgraph_with_words_that_are_not_there(tmp_path: Path) -> None:
     "url", ["http://192.0.2.7:8000/v1", "http://example.org/v1", "http://127.0.0.1.example.org/v1", "http://0.0.0.0/v1"]
 )
 def test_remote_addresses_are_refused(url: str) -> None:
-    with pytest.raises(RestrictedDataError, match="third party"):
+    with pytest.raises(RestrictedDataError, match="retention term"):
         adapters.get("llm").build(url, "m")
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1/v1", "127.0.0.1:80", "", "file:///etc/passwd"])
+def test_a_declared_endpoint_is_taken() -> None:
+    declared = Retention("A provider", "2026-01-01", "zero data retention")
+    model = adapters.get("llm").build("https://models.example.org/v1", "m", retention=declared)
+    assert model.endpoint.retention == declared
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:80", "", "file:///etc/passwd"])
 def test_other_schemes_are_refused(url: str) -> None:
     with pytest.raises(UsageError):
         adapters.get("llm").build(url, "m")
 
 
-@pytest.mark.parametrize("kind", ["words", "list", "error", "concept", "redirect"])
-def test_answers_that_are_none(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "error", "tries"),
+    [
+        ("words", DataError, 1), ("list", DataError, 1), ("concept", DataError, 1), ("redirect", EndpointError, 1),
+        ("error", EndpointError, 5),
+    ],
+)  # fmt: skip
+def test_answers_that_are_none(kind: str, error: type[Exception], tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
     with samples.llm_server() as (url, asked):
-        with pytest.raises(DataError) as caught:
+        with pytest.raises(error) as caught:
             adapters.get("llm").build(url, "m").extract(f"broken: {kind}")
-        assert len(asked) == 1
+        assert len(asked) == tries
     assert "broken" not in str(caught.value)
 
 
-def test_no_server() -> None:
-    with pytest.raises(DataError, match="no answer"):
+def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(EndpointError, match="no answer"):
         adapters.get("llm").build("http://127.0.0.1:9/v1", "m", timeout=1).extract(SECRET)
 
 
