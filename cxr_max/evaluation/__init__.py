@@ -3,9 +3,11 @@
 from cxr_max.plugins import lazy
 
 _NAMES = {
+    "CompareConfig": "comparing",
     "Context": "types",
     "EvalConfig": "running",
     "as_evaluate": "hub",
+    "compare": "comparing",
     "grade": "grading",
     "parse_answer": "answers",
     "parse_model_args": "predictors",

@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,24 @@ from cxr_max.folders import is_restricted, write_atomic
 
 FEW_PATIENTS = 10
 COLUMNS = ("task", "score", "group", "subset", "value", "low", "high", "n", "patients", "failed", "read", "signature")
+
+
+class Scored(NamedTuple):
+    """One score with what a paired comparison needs of it.
+
+    Attributes:
+        row: as in `scores.json`.
+        interval: value, limits and draws.
+        measures: the measures it comes from; several for a mean over groups.
+        samples: ids of the task's questions in order; two runs are paired when these are the same.
+        patients: cluster of each question of the task, in the same order.
+    """
+
+    row: dict[str, Any]
+    interval: Interval
+    measures: tuple[Measure, ...]
+    samples: tuple[str, ...]
+    patients: tuple[str, ...]
 
 
 def grade(
@@ -42,17 +60,26 @@ def grade(
         UsageError: the folder holds no run. MissingFileError: the data of a task are gone.
     """
     run_ = running.described(out)
+    rows = [s.row for s in scored(out, draws=draws, seed=seed, training_patients=training_patients)]
+    _write(out, rows, run_)
+    return rows
+
+
+def scored(
+    out: Path, *, draws: int = 2000, seed: int = 0, training_patients: Collection[str] | None = None
+) -> list[Scored]:
+    """The scores of a run with draws and statistics; arguments and errors as `grade`, but nothing is written."""
+    run_ = running.described(out)
     context = running.context_of(run_)
-    rows: list[dict[str, Any]] = []
+    found: list[Scored] = []
     for name in run_["tasks"]:
         task = tasks.get(name)
         items = running.answered(out, name, task.load(context), run_)
         for subset, chosen in _subsets(task, items, training_patients).items():
-            rows += _score(task, chosen, subset, run_, draws=draws, seed=seed)
+            found += _score(task, chosen, subset, run_, draws=draws, seed=seed)
     if is_restricted(run_["synthetic"]):
-        rows = [_suppress(r) for r in rows]
-    _write(out, rows, run_)
-    return rows
+        found = [s._replace(row=_suppress(s.row)) for s in found]
+    return found
 
 
 def _subsets(task: Any, items: list[Item], training_patients: Collection[str] | None) -> dict[str, list[Item]]:
@@ -65,11 +92,9 @@ def _subsets(task: Any, items: list[Item], training_patients: Collection[str] | 
     return {"all": items, "unseen patients": unseen} if unseen else {"all": items}
 
 
-def _score(
-    task: Any, items: list[Item], subset: str, run_: dict[str, Any], *, draws: int, seed: int
-) -> list[dict[str, Any]]:
+def _score(task: Any, items: list[Item], subset: str, run_: dict[str, Any], *, draws: int, seed: int) -> list[Scored]:
     read = ask.how(items)
-    patients = ask.patients_of(items)
+    samples, patients = tuple(i.sample.id for i in items), ask.patients_of(items)
     parts: dict[str, list[tuple[Measure, Interval]]] = {}
     for measure in task.measures(items, read):
         metric = metrics.get(measure.metric)
@@ -85,15 +110,18 @@ def _score(
         signatures = [
             _signature(task, f"{m.metric} v{metrics.get(m.metric).version} {m.profile}", run_) for m, _ in found
         ]
-        shared = {"task": task.NAME, "score": name, "subset": subset, "read": read}
+        better = metrics.get(found[0][0].metric).better(name)
+        shared = {"task": task.NAME, "score": name, "subset": subset, "read": read, "better": better}
         for (m, i), signature in zip(found, signatures, strict=True):
-            rows.append({**shared, "signature": f"{signature}|{how_drawn}", "group": m.group, **_cells(i), **m.notes})
+            row = {**shared, "signature": f"{signature}|{how_drawn}", "group": m.group, **_cells(i), **m.notes}
+            rows.append(Scored(row, i, (m,), samples, patients))
         if len(found) > 1 and all(m.averaged for m, _ in found):
             shared["signature"] = f"{signatures[0]}|{how_drawn}"
             total = {k: sum(int(m.notes.get(k, 0)) for m, _ in found) for k in ("n", "failed")}
             undefined = sum(bool(np.isnan(i.value)) for _, i in found)
             macro = mean([i for _, i in found])
-            rows.append({**shared, "group": "mean", **_cells(macro), **total, "undefined_groups": undefined})
+            row = {**shared, "group": "mean", **_cells(macro), **total, "undefined_groups": undefined}
+            rows.append(Scored(row, macro, tuple(m for m, _ in found), samples, patients))
     return rows
 
 
@@ -130,7 +158,7 @@ def _suppress(row: dict[str, Any]) -> dict[str, Any]:
 def _write(out: Path, rows: Sequence[dict[str, Any]], run_: dict[str, Any]) -> None:
     model = {**run_["model"], "settings_sha256": _digest(run_["model"]["settings"])}
     content = {"cxr_max": __version__, "synthetic": run_["synthetic"], "model": model, "scores": list(rows)}
-    write_atomic(out / "scores.json", json.dumps(_finite(content), indent=2) + "\n")
+    write_atomic(out / "scores.json", json.dumps(finite(content), indent=2) + "\n")
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", restval="")
     writer.writeheader()
@@ -169,12 +197,12 @@ def _text(value: Any) -> Any:
     return value
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: undefined is null."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

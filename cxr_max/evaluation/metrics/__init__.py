@@ -6,6 +6,12 @@ A metric module defines
     statistics(*, predictions, references, **options) -> float64 array [S, K], one row a sample
     aggregate(stats_SK, weights_DS) -> {score name: float64 array [D]}
 
+and may define
+
+    BETTER          {score name: -1 when lower is better, 0 when neither}; +1 where nothing is said
+    exchangeable(stats_SK) -> stats_SK    statistics as they may be exchanged between two models by a paired
+                    randomisation test, where the models' own scales differ
+
 `aggregate` takes D weightings of the S samples at once, so that a bootstrap or a paired randomisation test needs no
 re-scoring: a draw is a row of counts.
 
@@ -47,6 +53,15 @@ class Metric:
         """Scores of D weightings of the samples, each float64 [D]; without weights the plain score, D = 1."""
         weights = np.ones((1, len(stats_SK))) if weights_DS is None else np.asarray(weights_DS, dtype=np.float64)
         return dict(self.module.aggregate(np.asarray(stats_SK, dtype=np.float64), weights))
+
+    def better(self, score: str) -> int:
+        """1 when a higher score is better, -1 when a lower one is, 0 when neither."""
+        return int(getattr(self.module, "BETTER", {}).get(score, 1))
+
+    def exchangeable(self, stats_SK: Any) -> Any:
+        """The statistics as a paired randomisation test may exchange them between two models."""
+        change = getattr(self.module, "exchangeable", None)
+        return stats_SK if change is None else change(np.asarray(stats_SK, dtype=np.float64))
 
     def __call__(self, *, predictions: Sequence[Any], references: Sequence[Any], **options: Any) -> dict[str, float]:
         """The metric's scores as plain floats."""

@@ -47,3 +47,10 @@ def aggregate(stats_SK: Any, weights_DS: Any) -> dict[str, Any]:
         pairs = positive.sum() * negative.sum()
         values.append((positive * (below + negative / 2)).sum() / pairs if pairs else np.nan)
     return {"auc": np.array(values)}
+
+
+def exchangeable(stats_SK: Any) -> Any:
+    """Scores as mid-ranks within the model in (0, 1): the AUC is the same, and two models share a scale."""
+    _, at, counts = np.unique(stats_SK[:, 0], return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    return np.stack([ranks[at] / (len(stats_SK) + 1), stats_SK[:, 1]], axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 from cxr_max.errors import UsageError
 
 NAME, VERSION = "macro_accuracy", "1"
+BETTER = {"abstention": -1}
 
 
 def statistics(

@@ -1,0 +1,84 @@
+"""The gate: is a run worse than a stored one beyond the stored one's interval?
+
+Only aggregates are read, so a stored `scores.json` is enough. Rows are matched by signature, apart from the version of
+the tool (task, metric and prompt carry versions of their own, which change whenever a score may change) and from the
+bootstrap's draws, which move no value.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_max.errors import CheckFailedError
+from cxr_max.evaluation.comparing import Run, stored_scores, subset_of
+
+WORSE, MISSING = "worse", "missing"
+
+
+def check(run: Run, stored: Path) -> list[dict[str, Any]]:
+    """Each row of a stored run that has a direction, with what the new run has for it.
+
+    Returns:
+        Rows with task, score, group, value, stored, low, high, outcome: `worse` = outside the stored interval on the
+        bad side, or undefined where the stored one is defined; `missing` = the new run has no such row; else `ok`.
+
+    Raises:
+        UsageError: `stored` holds no scores. CheckFailedError: not one row of it can be compared.
+    """
+    mine = {_key(r): r for r in run.rows}
+    rows = []
+    for old in stored_scores(stored)["scores"]:
+        new = mine.get(_key(old))
+        better = int((new or old).get("better", 1))
+        if better and "suppressed" not in old and not np.isnan(old["value"]):
+            value = float("nan") if new is None else float(new.get("value", float("nan")))
+            about = {k: old[k] for k in ("task", "score", "group")} | {"subset": subset_of(old)}
+            limits = {"stored": old["value"], "low": old["low"], "high": old["high"]}
+            rows.append({"run": run.name, **about, "value": value, **limits, "outcome": _outcome(new, old, better)})
+    if all(r["outcome"] == MISSING for r in rows):
+        raise CheckFailedError(
+            f"no row of {stored.name} has the signature of a row of {run.name}, so nothing can be compared",
+            next="evaluate both with the same tasks, limit and settings: cxr-max eval ... --out DIR",
+        )
+    return rows
+
+
+def check_all(runs: Sequence[Run], stored: Path) -> list[dict[str, Any]]:
+    """`check` for every run of a comparison."""
+    return [row for run in runs for row in check(run, stored)]
+
+
+def enforce(rows: Sequence[dict[str, Any]]) -> None:
+    """Let through rows that are all `ok`.
+
+    Raises:
+        CheckFailedError: a row is worse or missing; the first ones are named.
+    """
+    bad = [r for r in rows if r["outcome"] != "ok"]
+    if bad:
+        named = "; ".join(
+            f"{r['run']}: {r['task']} {r['score']} {r['group']} "
+            + ("is missing" if r["outcome"] == MISSING else f"{r['value']:.4f}, stored {r['stored']:.4f} ")
+            + ("" if r["outcome"] == MISSING else f"[{r['low']:.4f}, {r['high']:.4f}]")
+            for r in bad[:5]
+        )
+        raise CheckFailedError(f"{len(bad)} of {len(rows)} scores are worse than the stored run's or missing: {named}")
+
+
+def _outcome(new: dict[str, Any] | None, old: dict[str, Any], better: int) -> str:
+    if new is None:
+        return MISSING
+    value = float(new.get("value", float("nan")))
+    limit = old["low"] if better > 0 else old["high"]
+    if np.isnan(limit):
+        # Too few patients for an interval: the value itself is the limit.
+        limit = old["value"]
+    return WORSE if np.isnan(value) or (limit - value) * better > 0 else "ok"
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    signature = re.sub(r"^cxr-max [^|]*\||\|cluster bootstrap [^|]*", "", row["signature"])
+    return (row["task"], subset_of(row), row["score"], row["group"], signature)
