@@ -1,7 +1,7 @@
 """The main job on the synthetic world, stage by stage: what `cxr-max demo` and `make demo` run.
 
 Every stage writes into its own folder below the output folder and leaves a mark when it is done, so that a demo that
-was killed continues with the stage it was in.
+was killed continues with the stage it was in. The last thing written is one page that summarises and links all of it.
 """
 
 import time
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr_max.app import summary
+from cxr_max.app.panel import Panel
 from cxr_max.errors import UsageError
 from cxr_max.folders import write_atomic
 from cxr_max.plugins import Registry
@@ -50,21 +52,23 @@ class StageResult:
         state: "done", "kept" (from an earlier run) or "missing" (not part of this version).
         seconds: wall-clock time; 0 unless done now.
         note: what a person should look at, or why it is missing.
+        panel: what the stage shows on the summary page; None when it is missing.
     """
 
     name: str
     state: str
     seconds: float
     note: str
+    panel: Panel | None = None
 
 
-Stage = Callable[[DemoConfig], str]
+Stage = Callable[[DemoConfig], Panel]
 
 REGISTRY = Registry("stage", "cxr_max.app.stages", "cxr_max.stages", ("run",))
 
 
 def stages() -> dict[str, Stage]:
-    """The stages this version has; each returns the line that names what to open."""
+    """The stages this version has; each returns what it shows on the summary page."""
     return {name: REGISTRY.get(name).run for name in REGISTRY.own()}
 
 
@@ -85,13 +89,17 @@ def run(config: DemoConfig, *, on_stage: Callable[[str, str], None] = lambda nam
         if stage is None:
             results.append(StageResult(name, "missing", 0.0, "not part of this version yet"))
         elif mark.exists():
-            results.append(StageResult(name, "kept", 0.0, mark.read_text(encoding="utf-8")))
+            panel = Panel.from_json(mark.read_text(encoding="utf-8"))
+            results.append(StageResult(name, "kept", 0.0, panel.note, panel))
         else:
             on_stage(name, what)
             begun = time.monotonic()
-            note = stage(config)
-            write_atomic(mark, note)
-            results.append(StageResult(name, "done", time.monotonic() - begun, note))
+            panel = stage(config)
+            write_atomic(mark, panel.to_json())
+            results.append(StageResult(name, "done", time.monotonic() - begun, panel.note, panel))
+    what_of = dict(PLAN)
+    sections = [summary.Section(r.name, what_of[r.name], r.state, r.panel) for r in results]
+    summary.write(config.out, sections, quick=config.quick, seed=config.seed)
     return results
 
 

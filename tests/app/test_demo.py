@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cxr_max.app import demo
+from cxr_max.app.panel import Panel
 from cxr_max.errors import UsageError
 
 
@@ -13,7 +14,7 @@ def test_stages_that_exist_are_of_the_plan() -> None:
 
 
 def test_missing_stages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "stages", lambda: {"build": lambda config: "look here"})
+    monkeypatch.setattr(demo, "stages", lambda: {"build": lambda config: Panel("look here")})
     results = {r.name: r for r in demo.run(demo.DemoConfig(tmp_path / "out"))}
     assert results["build"].state == "done"
     assert results["build"].note == "look here"
@@ -23,13 +24,17 @@ def test_missing_stages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_demo_that_failed_continues_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
-    def fails(config: demo.DemoConfig) -> str:
+    def fails(config: demo.DemoConfig) -> Panel:
         calls.append("join")
         if len(calls) < 3:
             raise RuntimeError
-        return ""
+        return Panel("")
 
-    monkeypatch.setattr(demo, "stages", lambda: {"build": lambda config: calls.append("build") or "", "join": fails})
+    def builds(config: demo.DemoConfig) -> Panel:
+        calls.append("build")
+        return Panel("")
+
+    monkeypatch.setattr(demo, "stages", lambda: {"build": builds, "join": fails})
     config = demo.DemoConfig(tmp_path / "out")
     with pytest.raises(RuntimeError):
         demo.run(config)

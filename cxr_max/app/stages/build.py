@@ -3,14 +3,19 @@
 from typing import Any
 
 from cxr_max import data
+from cxr_max.app.panel import Panel
 from cxr_max.errors import CheckFailedError
 
 
-def run(config: Any) -> str:
+def run(config: Any) -> Panel:
     """A release named cxr-max, so that plain `datasets` finds it by that name too."""
     release = config.out / "cxr-max"
     built = data.build([config.out / "world" / "raw"], release, jobs=2, overwrite=release.exists())
     problems = built.release.verify()
     if not problems.ok:
         raise CheckFailedError("the release that was just built does not verify", next=f"cxr-max verify {release}")
-    return f"{release}: version {built.release.version}, {built.n_rows} trajectories; README.md is its card"
+    return Panel(
+        f"{release}: version {built.release.version}, {built.n_rows} trajectories; README.md is its card",
+        (f"Version {built.release.version}: {built.n_rows:,} trajectories; every hash, key and contract holds.",),
+        (("cxr-max/README.md", "its card"), ("cxr-max/manifest.json", "what it holds, with hashes")),
+    )

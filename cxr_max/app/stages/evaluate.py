@@ -3,6 +3,7 @@
 from typing import Any
 
 from cxr_max import evaluation
+from cxr_max.app.panel import Panel
 from cxr_max.evaluation import predictors
 from cxr_max.roots import Root
 
@@ -10,7 +11,7 @@ TASKS = ("ms_cxr_t_presence_blank0", "ms_cxr_t_progression", "zero_shot_chestx_d
 BASELINES = ("majority", "random")
 
 
-def run(config: Any) -> str:
+def run(config: Any) -> Panel:
     """Scores with intervals; a killed run continues where it was."""
     world = config.out / "world"
     roots = (
@@ -22,4 +23,5 @@ def run(config: Any) -> str:
         out = config.out / "evaluation" / name
         evaluation.run(evaluation.EvalConfig(TASKS, out, context), lambda name=name: predictors.make(name, {}))
         evaluation.grade(out, draws=200 if config.quick else 2000)
-    return f"{config.out / 'evaluation'}: table.md of each baseline"
+    links = tuple((f"evaluation/{name}/table.md", f"scores of {name}") for name in BASELINES)
+    return Panel(f"{config.out / 'evaluation'}: table.md of each baseline", links=links)
