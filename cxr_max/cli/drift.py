@@ -37,15 +37,15 @@ def command(
     similarity: str = typer.Option("tfidf", "--similarity", help="tfidf, encoder or encoder:PATH."),
     draws: int = typer.Option(2000, "--draws", help="Bootstrap draws."),
     permutations: int = typer.Option(199, "--permutations", help="Permutations of every test."),
-    seed: int = typer.Option(0, "--seed", help="Of everything random."),
-    limit: int | None = typer.Option(None, "--limit", help="Only so many instances."),
+    seed: int = typer.Option(0, "--seed", help="Seed of everything random."),
+    limit: int | None = typer.Option(None, "--limit", help="At most so many instances."),
     embedding_n: int = typer.Option(2000, "--embedding-n", help="Studies for energy distance, MMD and C2ST; 0 = none."),
     against: Path | None = typer.Option(None, "--against", help="An older release to compare with."),
     jobs: int = typer.Option(1, "--jobs", help="Processes for extraction where the release holds no findings."),
-    root: list[str] = typer.Option([], "--root", metavar="NAME=PATH", help="Where a dataset lies; repeatable."),
+    root: list[str] = typer.Option([], "--root", help="NAME=PATH of a dataset; repeatable."),
     mimic_root: list[Path] = typer.Option([], "--mimic-root", help="Your MIMIC-CXR copy; repeatable."),
     as_json: bool = typer.Option(False, "--json", help="Print the whole report as JSON."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Write into a folder that is not empty."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Overwrite what an earlier run left in the folder."),
 ) -> None:
     """Measure how the teachers drift apart: against the reports, from each other, along their reasoning.
 

@@ -19,7 +19,7 @@ SHOWN = 50
 """Leaks listed on a terminal; `--json` has all of them."""
 
 
-ROOT = typer.Option([], "--root", metavar="NAME=PATH", help="Where a dataset lies; repeatable.")
+ROOT = typer.Option([], "--root", help="NAME=PATH of a dataset; repeatable.")
 MIMIC_ROOT = typer.Option([], "--mimic-root", help="MIMIC-CXR and MIMIC-CXR-JPG, or a parent folder; repeatable.")
 JSON = typer.Option(False, "--json", help="Print everything as JSON.")
 
@@ -66,7 +66,7 @@ def join(
     text: bool = typer.Option(True, "--text/--no-text", help="Read and section the reports."),
     verify: bool = typer.Option(False, "--verify", help="Hash images, reports and tables against SHA256SUMS.txt."),
     refresh: bool = typer.Option(False, "--refresh", help="Compute anew, whatever the cache holds."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Write into a folder that is not empty."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Overwrite what an earlier run left in the folder."),
     as_json: bool = JSON,
 ) -> None:
     """Join a release to your MIMIC-CXR and count everything that did not match; exit 1 when ids or hashes contradict.

@@ -12,7 +12,7 @@ def command(
     out: Path = typer.Option(..., "--out", help="New or empty folder for the world."),
     subjects: int | None = typer.Option(None, "--subjects", help="Number of patients (default 100)."),
     instances: int | None = typer.Option(None, "--instances", help="Number of images shown to the teachers, instead."),
-    seed: int = typer.Option(0, "--seed", help="The same seed and options give the same tree."),
+    seed: int = typer.Option(0, "--seed", help="Seed of the world: the same seed and options give the same tree."),
     images: bool = typer.Option(True, "--images/--no-images", help="Write pixels."),
     image_format: str = typer.Option("jpg", "--format", help="Of the pixels: jpg, dicom or both."),
     size: int = typer.Option(512, "--size", help="Longer side of an image in pixels."),

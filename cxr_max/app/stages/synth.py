@@ -8,10 +8,11 @@ from cxr_max.app.panel import Panel
 
 
 def run(config: Any) -> Panel:
-    """A world with images; a draft that a kill left is removed by the writer itself."""
+    """A world with images; it gets its name when it is complete, so one that is there was made by this demo."""
     size = {"subjects": 40, "size": 192} if config.quick else {"subjects": 160, "size": 320}
     world = config.out / "world"
-    synth.write_world(synth.WorldConfig(seed=config.seed, jobs=2, **size), world)
+    if not world.exists():
+        synth.write_world(synth.WorldConfig(seed=config.seed, jobs=2, **size), world)
     films.sheet(world, config.out / "films.png")
     return Panel(
         f"{world}: mimic/, eval/, raw/ and truth/",
