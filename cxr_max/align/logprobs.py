@@ -1,6 +1,7 @@
 """Group log-probabilities: with the prefix shared, and, as its independent check, without."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ def packed_logps(
     attention: str = "auto",
     store: FeatureStore | None = None,
     logits_bytes: int = LOGITS_BYTES,
+    statistics: bool = False,
 ) -> GroupLogps:
     """Log-probabilities of every completion, each prefix and image going through the model once.
 
@@ -49,6 +51,7 @@ def packed_logps(
         attention: `tree`, `dense`, `flex`, or `auto`: `flex` on CUDA, `tree` elsewhere.
         store: image features computed before, for a frozen vision tower.
         logits_bytes: how much memory a chunk of float32 logits may take; `[M, V]` is never whole in memory.
+        statistics: also entropy, top-1 hits and mean logits of every scored token, for monitoring.
 
     Raises:
         UsageError: an unknown kind of attention, or a model with sliding windows.
@@ -73,10 +76,17 @@ def packed_logps(
         **packed_attention.arguments(batch, attention, device),
     ).last_hidden_state
     hidden_MD = hidden_LSD[batch.row_M.to(device), batch.source_M.to(device)]
-    logp_M = token_logps(inner.get_output_embeddings(), hidden_MD, batch.target_M.to(device), logits_bytes=logits_bytes)
+    seen: list[Tensor] | None = [] if statistics else None
+    logp_M = token_logps(
+        inner.get_output_embeddings(), hidden_MD, batch.target_M.to(device), logits_bytes=logits_bytes, seen=seen
+    )
     place = tuple(x.to(device) for x in (batch.group_M, batch.column_M, batch.place_M))
-    token_BKT = torch.zeros(batch.shape_BKT, device=device).index_put(place, logp_M)
-    return _as_group(batch.groups, token_BKT)
+    blank_BKT = torch.zeros(batch.shape_BKT, device=device)
+    group = _as_group(batch.groups, blank_BKT.index_put(place, logp_M))
+    if not seen:
+        return group
+    entropy, top1, mean_logit = (blank_BKT.index_put(place, x_M) for x_M in torch.cat(seen, dim=1))
+    return replace(group, entropy_BKT=entropy, top1_BKT=top1 > 0, mean_logit_BKT=mean_logit)
 
 
 def naive_logps(model: Any, groups: PackedBatch | Sequence[RenderedGroup]) -> GroupLogps:
@@ -140,7 +150,14 @@ def verify_exact(
     return apart
 
 
-def token_logps(head: Any, hidden_MD: Tensor, target_M: Tensor, *, logits_bytes: int = LOGITS_BYTES) -> Tensor:
+def token_logps(
+    head: Any,
+    hidden_MD: Tensor,
+    target_M: Tensor,
+    *,
+    logits_bytes: int = LOGITS_BYTES,
+    seen: list[Tensor] | None = None,
+) -> Tensor:
     """log-softmax of the vocabulary projection at the targets, [M] in float32.
 
     In chunks of R rows; a chunk's logits live in its forward and are computed again in its backward, so memory holds
@@ -151,15 +168,16 @@ def token_logps(head: Any, hidden_MD: Tensor, target_M: Tensor, *, logits_bytes:
         hidden_MD: last hidden states.
         target_M: token ids.
         logits_bytes: memory for one chunk of float32 logits.
+        seen: takes a [3, R] tensor per chunk: entropy, whether the target is the likeliest token, mean logit.
     """
     vocabulary = int(head.weight.shape[0])
     rows = max(1, logits_bytes // (4 * vocabulary))
     parts = []
-    for hidden_RD, target_R in zip(_rows(hidden_MD, rows), _rows(target_M, rows), strict=True):
+    for i, (hidden_RD, target_R) in enumerate(zip(_rows(hidden_MD, rows), _rows(target_M, rows), strict=True)):
         if torch.is_grad_enabled():
-            parts.append(checkpoint(_chunk, head, hidden_RD, target_R, use_reentrant=False))
+            parts.append(checkpoint(_chunk, head, hidden_RD, target_R, seen, i, use_reentrant=False))
         else:
-            parts.append(_chunk(head, hidden_RD, target_R))
+            parts.append(_chunk(head, hidden_RD, target_R, seen, i))
     return torch.cat(parts)
 
 
@@ -167,9 +185,15 @@ def _rows(x: Tensor, n: int) -> tuple[Tensor, ...]:
     return torch.tensor_split(x, list(range(n, len(x), n)))
 
 
-def _chunk(head: Any, hidden_RD: Tensor, target_R: Tensor) -> Tensor:
-    logits_RV: Tensor = head(hidden_RD)
-    return -functional.cross_entropy(logits_RV.float(), target_R, reduction="none")
+def _chunk(head: Any, hidden_RD: Tensor, target_R: Tensor, seen: list[Tensor] | None, index: int) -> Tensor:
+    logits_RV: Tensor = head(hidden_RD).float()
+    # The backward pass comes here again, and needs the statistics no second time.
+    if seen is not None and len(seen) == index:
+        with torch.no_grad():
+            logp_RV = logits_RV.log_softmax(-1)
+            entropy_R = -(logp_RV.exp() * logp_RV).sum(-1)
+            seen.append(torch.stack([entropy_R, (logits_RV.argmax(-1) == target_R).float(), logits_RV.mean(-1)]))
+    return -functional.cross_entropy(logits_RV, target_R, reduction="none")
 
 
 def image_token_id(model: Any) -> int:

@@ -161,7 +161,7 @@ def reward_metrics(group: GroupLogps, valid_BN: Tensor, keep_B: Tensor, beta: fl
     """Metrics every preference method reports, with TRL's names and one column per teacher beside them.
 
     `rewards/*` are beta * h, sums over tokens; `rewards/accuracies` the share of negatives below the positive;
-    `teachers_beaten` the share of groups whose positive is above all its negatives; `h_per_token/*` in nats.
+    `rewards/accuracies_all` the share of groups whose positive is above all its negatives; `h_per_token/*` in nats.
     Likelihoods of both sides may fall together: only differences enter the loss, so watch `logps/chosen`.
     """
     policy_BK = wide(group.policy_BK).detach()
@@ -183,7 +183,7 @@ def reward_metrics(group: GroupLogps, valid_BN: Tensor, keep_B: Tensor, beta: fl
             "rewards/rejected": beta * masked_mean(h_BK[:, 1:], valid_BN),
             "rewards/margins": beta * masked_mean(h_BK[:, :1] - h_BK[:, 1:], valid_BN),
             "rewards/accuracies": masked_mean(better_BN.float(), valid_BN),
-            "teachers_beaten": masked_mean((better_BN | ~valid_BN).all(dim=1).float(), keep_B),
+            "rewards/accuracies_all": masked_mean((better_BN | ~valid_BN).all(dim=1).float(), keep_B),
             "h_per_token/chosen": masked_mean(h_token_BK[:, :1], kept_B1),
             "h_per_token/rejected": masked_mean(h_token_BK[:, 1:], valid_BN),
         }

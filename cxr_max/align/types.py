@@ -131,6 +131,8 @@ class GroupLogps:
         step_BKT: reasoning step a token belongs to, as an index into `findings.segment` of the completion's
             trajectory, -1 outside.
         teachers: names behind `teacher_BK`.
+        entropy_BKT, top1_BKT, mean_logit_BKT: per scored token, without gradient, for monitoring alone: entropy of the
+            prediction in nats, whether the token is the likeliest (bool), and the mean of the logits.
     """
 
     policy_BK: Tensor
@@ -144,6 +146,9 @@ class GroupLogps:
     token_mask_BKT: Tensor | None = None
     step_BKT: Tensor | None = None
     teachers: tuple[str, ...] = field(default=())
+    entropy_BKT: Tensor | None = None
+    top1_BKT: Tensor | None = None
+    mean_logit_BKT: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.policy_BK.shape)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cxr_max.align.types import RenderedGroup
+from tests import tiny_world
 
 IMAGE, VOCABULARY = 300, 320
 HIDDEN = 32
@@ -90,3 +91,19 @@ def rendered(
 def shared_model() -> Any:
     """One random Qwen2.5-VL for tests that leave its weights alone."""
     return vision_model()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tiny_world.Tiny:
+    """A synthetic release with images."""
+    return tiny_world.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def stages(tiny: tiny_world.Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """Results of supervised training and of the preference stage behind it; tests leave their folders alone."""
+    from cxr_max import align
+
+    out = tmp_path_factory.mktemp("stages")
+    first = align.train(tiny_world.stage(tiny, out / "sft"))
+    return first, align.train(tiny_world.preferences(tiny, out / "apo", first.folder))

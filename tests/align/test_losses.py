@@ -306,7 +306,7 @@ def test_metrics_name_each_teacher() -> None:
     assert m["rewards/chosen"] == pytest.approx(0.2)
     assert m["rewards/rejected/moonshot"] == pytest.approx(0.3)
     assert m["rewards/accuracies"] == 0.5
-    assert m["teachers_beaten"] == 0
+    assert m["rewards/accuracies_all"] == 0
     assert m["rewards/margins"] == pytest.approx(0.05)
     assert "logps/rejected/gpt-5" not in m
     assert m["q/chosen"] + m["q/grok-4"] + m["q/moonshot"] == pytest.approx(1)

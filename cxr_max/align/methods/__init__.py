@@ -3,7 +3,8 @@
 A method module defines `NAME`, `NEEDS` (what beside the policy's sums its loss reads: any of "reference", "tokens",
 "steps"), `Hyper` (a frozen dataclass of its settings) and `loss(group: GroupLogps, hyper: Hyper) -> LossOutput`.
 It may define `needs(hyper)`, when what it reads depends on a setting, and `select(group: PreferenceGroup, hyper)
--> PreferenceGroup | None`, to change a group before it is batched or to drop it.
+-> PreferenceGroup | None`, to change a group before it is batched or to drop it. One that learns every completion of
+a group alike, so that none has to be the positive, sets `SUPERVISED = True`.
 """
 
 from collections.abc import Mapping

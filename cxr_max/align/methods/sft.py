@@ -12,6 +12,7 @@ from cxr_max.errors import DataError
 
 NAME = "sft"
 NEEDS: frozenset[str] = frozenset()
+SUPERVISED = True
 AVERAGES = ("tokens", "completions")
 
 
