@@ -51,7 +51,8 @@ def grade(
         out: folder of the run.
         draws: bootstrap draws.
         seed: of the draws.
-        training_patients: patients the model was trained on; None = not known, "overlap not established".
+        training_patients: patients the model was trained on; None takes what the run knows of them. Where that is
+            nothing, scores on MIMIC-CXR are marked "overlap not established".
 
     Returns:
         One row a score; also written to `scores.json`, `table.md`, `table.csv`.
@@ -71,6 +72,8 @@ def scored(
     """The scores of a run with draws and statistics; arguments and errors as `grade`, but nothing is written."""
     run_ = running.described(out)
     context = running.context_of(run_)
+    if training_patients is None:
+        training_patients = run_.get("training_patients")
     found: list[Scored] = []
     for name in run_["tasks"]:
         task = tasks.get(name)

@@ -8,7 +8,7 @@ opened.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,10 +70,16 @@ class Journal:
             row["failed"] = answer.reason
         else:
             row |= {"output": answer.text, "scores": answer.scores}
+            if answer.samples:
+                row["samples"] = answer.samples
+        self.append(key, json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+    def append(self, key: str, line: bytes) -> None:
+        """Append a line as it stands in another journal and flush it to disk."""
         # One write call a line: another process that appends to the same file never lands inside it.
-        os.write(self._handle, (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"))
+        os.write(self._handle, line + b"\n")
         os.fsync(self._handle)
-        self.answers[key] = answer
+        self.answers[key] = _answer(json.loads(line))
 
     def close(self) -> None:
         """Close the file."""
@@ -86,8 +92,38 @@ class Journal:
         self.close()
 
 
+def merge(path: Path, order: Iterable[str]) -> None:
+    """Put the journals of several processes, `NAME.0.jsonl` and so on, behind the main one, and remove them.
+
+    Args:
+        path: the main journal, `NAME.jsonl`.
+        order: keys in the order in which one process alone would have answered them; others come last.
+
+    Raises:
+        DataError: a line of one of them cannot be read.
+    """
+    parts = sorted(path.parent.glob(f"{path.stem}.*{path.suffix}"))
+    if not parts:
+        return
+    place = {key: i for i, key in enumerate(order)}
+    rows: dict[str, bytes] = {}
+    for part in parts:
+        # Opening cuts off a torn last line and checks the others.
+        Journal(part).close()
+        for line in part.read_bytes().splitlines():
+            rows[json.loads(line)["key"]] = line
+    with Journal(path) as journal:
+        for key, line in sorted(rows.items(), key=lambda row: place.get(row[0], len(place))):
+            row = json.loads(line)
+            if journal.answers.get(key) != _answer(row):
+                journal.append(key, line)
+    for part in parts:
+        part.unlink()
+
+
 def _answer(row: Mapping[str, Any]) -> Output | Failure:
     if "failed" in row:
         return Failure(str(row["failed"]))
     scores = row["scores"]
-    return Output(str(row["output"]), None if scores is None else tuple(float(s) for s in scores))
+    samples = tuple(str(s) for s in row.get("samples", ()))
+    return Output(str(row["output"]), None if scores is None else tuple(float(s) for s in scores), samples)

@@ -1,7 +1,7 @@
 """Run a model over tasks: ask what is not yet in the journal, then grade; the same command again does only the rest."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +9,9 @@ from typing import Any
 
 from cxr_max import __version__
 from cxr_max.errors import UsageError
-from cxr_max.evaluation import tasks
-from cxr_max.evaluation.journal import Journal, key_of
+from cxr_max.evaluation import overlap, tasks
+from cxr_max.evaluation.distributed import Processes, processes
+from cxr_max.evaluation.journal import Journal, key_of, merge
 from cxr_max.evaluation.types import Context, Failure, Item, Output, Predictor
 from cxr_max.folders import output_dir, private_dir, refuse_git, write_atomic
 from cxr_max.progress import track
@@ -29,6 +30,7 @@ class EvalConfig:
         context: where the tasks find their data.
         batch: questions handed to the predictor at a time; also how much a kill can lose of a batched model.
         retry_failed: ask failed samples again.
+        training_ids: instance ids the model was trained on, where the predictor does not know them; None = unknown.
     """
 
     tasks: tuple[str, ...]
@@ -36,6 +38,7 @@ class EvalConfig:
     context: Context
     batch: int = 64
     retry_failed: bool = True
+    training_ids: tuple[str, ...] | None = None
 
 
 def load(config: EvalConfig) -> dict[str, list[Item]]:
@@ -65,16 +68,31 @@ def run(config: EvalConfig, make: Callable[[], Predictor]) -> Path:
     Raises:
         the errors of `load`; RestrictedDataError when `out` lies inside a git work tree and data are not synthetic.
     """
+    here = processes()
     loaded = load(config)
     synthetic = is_synthetic(config.context)
-    output_dir(config.out, synthetic=synthetic)
-    if not synthetic:
-        refuse_git(config.out)
+    if here.is_main:
+        output_dir(config.out, synthetic=synthetic)
+        if not synthetic:
+            refuse_git(config.out)
     predictor = make()
-    _describe(config, predictor, synthetic)
-    with Journal(private_dir(config.out / "restricted") / JOURNAL) as journal:
+    restricted = private_dir(config.out / "restricted")
+    order = list(_keys(loaded, predictor).values())
+    if here.is_main:
+        merge(restricted / JOURNAL, order)
+        _describe(config, predictor, synthetic)
+    here.wait()
+    own = JOURNAL if here.size == 1 else f"{Path(JOURNAL).stem}.{here.rank}.jsonl"
+    with Journal(restricted / own) as journal:
+        if here.size > 1:
+            with Journal(restricted / JOURNAL) as whole:
+                journal.answers |= whole.answers
         for name, items in loaded.items():
-            _ask(journal, name, items, predictor, config)
+            _ask(journal, name, items, predictor, config, here)
+    here.wait()
+    if here.is_main:
+        merge(restricted / JOURNAL, order)
+    here.wait()
     return config.out
 
 
@@ -99,6 +117,10 @@ def _describe(config: EvalConfig, predictor: Predictor, synthetic: bool) -> None
         "truth": context.truth and str(context.truth),
         "model": {"name": predictor.name, "revision": predictor.revision, "settings": dict(predictor.settings)},
     }
+    if any(tasks.get(name).MIMIC for name in config.tasks):
+        ids = getattr(predictor, "training", None) if config.training_ids is None else config.training_ids
+        trained = overlap.patients(ids, context)
+        described["training_patients"] = None if trained is None else sorted(trained)
     path = private_dir(config.out / "restricted") / "run.json"
     write_atomic(path, json.dumps(described, indent=2) + "\n", mode=0o600)
 
@@ -123,22 +145,41 @@ def context_of(run_: dict[str, Any]) -> Context:
     return Context(roots, run_["limit"], release, truth)
 
 
-def _ask(journal: Journal, name: str, items: Sequence[Item], predictor: Predictor, config: EvalConfig) -> None:
+def _keys(loaded: dict[str, list[Item]], predictor: Predictor) -> dict[tuple[str, str], str]:
+    """The journal's key of every question that is asked, in order."""
+    return {
+        (name, i.sample.id): key_of(tasks.get(name).QUESTIONS, i.sample, predictor)
+        for name, items in loaded.items()
+        for i in items
+        if i.asked
+    }
+
+
+def _ask(
+    journal: Journal, name: str, items: Sequence[Item], predictor: Predictor, config: EvalConfig, here: Processes
+) -> None:
     prepare = getattr(predictor, "prepare", None)
     if prepare is not None:
         prepare(items)
     questions = tasks.get(name).QUESTIONS
     keys = {i.sample.id: key_of(questions, i.sample, predictor) for i in items}
     wanted = [i for i in items if i.asked]
-    missing = [i for i in wanted if _is_missing(journal.answers.get(keys[i.sample.id]), config.retry_failed)]
-    batches = [missing[b : b + config.batch] for b in range(0, len(missing), config.batch)]
-    for batch in track(batches, f"{predictor.name} on {name}"):
-        unanswerable = [i for i in batch if not i.sample.images]
-        for item in unanswerable:
-            journal.add(keys[item.sample.id], Failure("image not found"), _about(questions, item))
-        rest = [i for i in batch if i.sample.images]
-        for item, answer in zip(rest, predictor.predict([i.sample for i in rest]), strict=True):
-            journal.add(keys[item.sample.id], answer, _about(questions, item))
+    missing = {i.sample.id for i in wanted if _is_missing(journal.answers.get(keys[i.sample.id]), config.retry_failed)}
+    if not getattr(predictor, "whole_batches", False):
+        wanted = [i for i in wanted if i.sample.id in missing]
+    batches = here.share([wanted[b : b + config.batch] for b in range(0, len(wanted), config.batch)])
+    todo = [b for b in batches if any(i.sample.id in missing for i in b)]
+    for batch in track(todo, f"{predictor.name} on {name}") if here.is_main else todo:
+        for item, answer in _answers(batch, predictor):
+            if item.sample.id in missing:
+                journal.add(keys[item.sample.id], answer, _about(questions, item))
+
+
+def _answers(batch: Sequence[Item], predictor: Predictor) -> Iterable[tuple[Item, Output | Failure]]:
+    """Answers to a batch; a question whose images are not there is none that a model could answer."""
+    yield from ((i, Failure("image not found")) for i in batch if not i.sample.images)
+    rest = [i for i in batch if i.sample.images]
+    yield from zip(rest, predictor.predict([i.sample for i in rest]), strict=True)
 
 
 def _about(questions: str, item: Item) -> dict[str, str]:

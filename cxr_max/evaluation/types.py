@@ -36,10 +36,12 @@ class Output:
     Attributes:
         text: what it wrote, complete.
         scores: log-likelihood of each option in the sample's order, when the model gives them.
+        samples: all the answers when one question was asked several times at random, `text` the first of them.
     """
 
     text: str
     scores: tuple[float, ...] | None = None
+    samples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,13 @@ class Model(Protocol):
 
 
 class Predictor(Model, Protocol):
-    """Something that answers questions."""
+    """Something that answers questions.
+
+    Two attributes may stand on it beside these. `training`: instance ids the model was trained on, empty for what was
+    never trained; without it the overlap with MIMIC-CXR tasks is not established. `whole_batches` = True: answers may
+    change in the last digits with what stands in the same batch, so a batch is asked again as a whole when a kill left
+    part of it.
+    """
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[Output | Failure]:
         """Answer in order, one by one, so that each can be stored as it comes."""

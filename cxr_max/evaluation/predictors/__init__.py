@@ -20,19 +20,32 @@ def names() -> tuple[str, ...]:
     return REGISTRY.names()
 
 
-def make(name: str, options: Mapping[str, Any]) -> Predictor:
+def make(name: str, options: Mapping[str, Any], *, adapter: str = "", batch_size: int | None = None) -> Predictor:
     """Make a predictor from text options, as the command line has them.
+
+    Args:
+        name: of the predictor.
+        options: of its `make`.
+        adapter: folder of an adapter; only for predictors that take one.
+        batch_size: questions in one forward, for predictors that compute in batches; None = it finds one itself.
 
     Raises:
         UnknownNameError: no such predictor.
         UsageError: an option it does not know, or one that is missing.
     """
     function = _maker(name)
+    known = inspect.signature(function).parameters
+    options = dict(options)
+    if adapter:
+        options["adapter"] = adapter
+    if batch_size is not None and "batch_size" in known:
+        options.setdefault("batch_size", batch_size)
     try:
         inspect.signature(function).bind(**options)
     except TypeError as e:
-        known = ", ".join(inspect.signature(function).parameters) or "none"
-        raise UsageError(f"model {name}: {e}; its arguments: {known}", next="--model-args name=value,...") from e
+        raise UsageError(
+            f"model {name}: {e}; its arguments: {', '.join(known) or 'none'}", next="--model-args name=value,..."
+        ) from e
     predictor: Predictor = function(**options)
     return predictor
 
@@ -49,6 +62,19 @@ def parse_model_args(text: str) -> dict[str, str]:
             raise UsageError(f"{part!r} in --model-args is not name=value")
     pairs = (p.partition("=") for p in parts)
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def parse_batch_size(text: str) -> int | None:
+    """A number of questions, or None for `auto`.
+
+    Raises:
+        UsageError: neither.
+    """
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch-size {text!r}; allowed: auto, or a whole number from 1")
+    return int(text)
 
 
 def _maker(name: str) -> Callable[..., Predictor]:

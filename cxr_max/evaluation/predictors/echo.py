@@ -14,6 +14,7 @@ class Echo:
     name = NAME
     revision = "1"
     settings: Mapping[str, Any] = {}
+    training: Sequence[str] = ()
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[Output]:
         """One answer a sample."""

@@ -18,6 +18,7 @@ class Majority:
     name = NAME
     revision = "1"
     settings: Mapping[str, Any] = {}
+    training: Sequence[str] = ()
 
     def __init__(self) -> None:
         self._answers: dict[str, str] = {}

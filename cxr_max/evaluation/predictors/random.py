@@ -14,6 +14,7 @@ class Random:
 
     name = NAME
     revision = "1"
+    training: Sequence[str] = ()
 
     def __init__(self, seed: int) -> None:
         self.settings: Mapping[str, Any] = {"seed": seed}
