@@ -150,6 +150,7 @@ _DISEASES = Column("diseases", ListOf("str"), "derived", doc="parsed from the pr
 _STRATEGY = Column("strategy", "str", "index", key=True, doc="name of the consensus strategy")
 _DECODING = StructOf((("temperature", "f32"), ("top_p", "f32"), ("max_tokens", "i32"), ("seed", "i64")))
 _REJECTED = ListOf(StructOf((("teacher", "str"), ("generation", "u8"), ("trajectory", "str"))))
+_SUPPORT = ListOf(StructOf((("start", "u32"), ("end", "u32"), ("teacher", "str"))))
 _LABELS = tuple(
     Column(name, "i8", "source", nullable=True, doc="1 positive, 0 negated, -1 uncertain, null not mentioned")
     for name in FINDINGS
@@ -241,7 +242,8 @@ TABLES: dict[str, Table] = {
                 _INSTANCE,
                 _STRATEGY,
                 Column("trajectory", "str", "derived"),
-                Column("supported_by", ListOf("str"), "derived", doc="teachers that support it"),
+                Column("supported_by", ListOf("str"), "derived", doc="teachers that support at least one clause"),
+                Column("support", _SUPPORT, "derived", doc="clauses, and for each the teachers that say all it says"),
                 Column("recipe", "str", "index", doc="settings that made it, as JSON"),
             ),
             doc="one consensus trajectory per instance and strategy",

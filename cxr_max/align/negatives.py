@@ -13,6 +13,7 @@ import polars as pl
 from cxr_max.align.losses import check_choice
 from cxr_max.align.types import PreferenceGroup
 from cxr_max.errors import DataError, UsageError
+from cxr_max.schema import TABLES
 
 KINDS = ("all", "drifting", "top_k", "no_refusals", "same_diagnoses")
 WEIGHTS = ("none", "count", "drift", "table")
@@ -125,6 +126,35 @@ def preference_groups(tables: Tables, instance_ids: Collection[str], choice: Cho
     return Chosen(tuple(groups), dict(dropped), dict(left_out))
 
 
+class Rows(NamedTuple):
+    """The table of preferences with the negatives of a choice; counts as in `Chosen`."""
+
+    frame: pl.DataFrame
+    dropped: dict[str, int]
+    negatives_dropped: dict[str, int]
+
+
+def preference_rows(tables: Tables, choice: Choice) -> Rows:
+    """The rows of the table of preferences with the negatives a choice keeps, and their weights.
+
+    Args:
+        tables: preferences (every trajectory as rejected) and instances, and what the choice reads.
+        choice: negatives and weights; with weights `none` the column is null.
+    """
+    facts = _Facts(tables, choice)
+    dropped: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    rows = []
+    for row in _table(tables.preferences, "preferences", choice).sort("instance_id").iter_rows(named=True):
+        kept, reason = _kept(row, facts, choice, left_out)
+        if not kept:
+            dropped[reason] += 1
+            continue
+        rejected = [{"teacher": n.teacher, "generation": n.generation, "trajectory": n.text} for n in kept]
+        rows.append(row | {"rejected": rejected, "weights": _weights(row["instance_id"], kept, facts, choice)})
+    return Rows(pl.DataFrame(rows, schema=TABLES["preferences"].polars()), dict(dropped), dict(left_out))
+
+
 def trajectory_groups(tables: Tables, instance_ids: Collection[str], *, refusals: bool = True) -> Chosen:
     """Groups for supervised training: all trajectories of an instance, none of them a positive.
 
@@ -208,23 +238,9 @@ def _group(
 ) -> tuple[PreferenceGroup | None, str]:
     """A group, or None and the reason."""
     instance = row["instance_id"]
-    if instance not in facts.diseases:
-        return None, "not in the table of instances"
-    image, missing = facts.image(instance)
-    if missing:
-        return None, "no image"
-    if not row["chosen"] or not row["chosen"].strip():
-        return None, "no positive"
-    negatives = []
-    for negative in _rejected(row):
-        reason = "empty" if not negative.text.strip() else "same text as the positive"
-        if reason == "empty" or negative.text == row["chosen"]:
-            left_out[reason] += 1
-        else:
-            negatives.append(negative)
-    kept = _choose(instance, negatives, facts, choice, left_out)
+    kept, reason = _kept(row, facts, choice, left_out)
     if not kept:
-        return None, "no negative"
+        return None, reason
     return (
         PreferenceGroup(
             instance_id=instance,
@@ -233,10 +249,29 @@ def _group(
             sources=(row["strategy"], *(n.teacher for n in kept)),
             prompt=row["prompt"],
             weights=_weights(instance, kept, facts, choice),
-            image=image,
+            image=facts.image(instance)[0],
         ),
         "",
     )
+
+
+def _kept(row: dict[str, Any], facts: _Facts, choice: Choice, left_out: Counter[str]) -> tuple[list[_Negative], str]:
+    """The negatives of a row that a choice keeps; none of them and the reason when the row gives no group."""
+    instance = row["instance_id"]
+    if instance not in facts.diseases:
+        return [], "not in the table of instances"
+    if facts.image(instance)[1]:
+        return [], "no image"
+    if not row["chosen"] or not row["chosen"].strip():
+        return [], "no positive"
+    negatives = []
+    for negative in _rejected(row):
+        reason = "empty" if not negative.text.strip() else "same text as the positive"
+        if reason == "empty" or negative.text == row["chosen"]:
+            left_out[reason] += 1
+        else:
+            negatives.append(negative)
+    return _choose(instance, negatives, facts, choice, left_out), "no negative"
 
 
 def _choose(

@@ -125,6 +125,10 @@ class Renderer:
                 kept.append(rendered)
         return Rendered(tuple(kept), dict(dropped), sum(g.n_truncated for g in kept))
 
+    def prefix(self, group: PreferenceGroup) -> tuple[Tensor, dict[str, Tensor]]:
+        """A group's question alone: token ids up to the answer's turn, and pixels; errors as of `render`."""
+        return self._prefix(group)
+
     def _prefix(self, group: PreferenceGroup) -> tuple[Tensor, dict[str, Tensor]]:
         question = templates.get(self.template).question(group)
         if any(token in question for token in self.special_tokens):

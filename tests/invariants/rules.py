@@ -24,6 +24,7 @@ LAYERS = (
         "doctor",
         "hook",
         "endpoint",
+        "journal",
     ),
     ("findings",),
     ("mimic",),
