@@ -160,6 +160,7 @@ def preferences(
         "strategy",
         pl.col("chosen").alias("trajectory"),
         pl.lit([], pl.List(pl.String)).alias("supported_by"),
+        pl.lit([], TABLES["consensus"].polars()["support"]).alias("support"),
         pl.lit('{"imported": true}').alias("recipe"),
     )
     weights = pl.lit(None, pl.List(pl.Float32)).alias("weights")

@@ -53,7 +53,13 @@ def rows(instances: int = 10, *, text: str = "") -> dict[str, list[dict[str, Any
             )
         one = {"instance_id": instance, "strategy": "vote", "_split": split}
         made["consensus"].append(
-            {**one, "trajectory": texts[0], "supported_by": [TEACHERS[0].id, TEACHERS[2].id], "recipe": "vote"}
+            {
+                **one,
+                "trajectory": texts[0],
+                "supported_by": [TEACHERS[0].id, TEACHERS[2].id],
+                "recipe": "vote",
+                "support": [{"start": 0, "end": 4, "teacher": TEACHERS[j].id} for j in (0, 2)],
+            }
         )
         rejected = [
             {"teacher": t.id, "generation": 0, "trajectory": said}

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import mimetypes
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +47,7 @@ class Failed(NamedTuple):
 
 
 class Door(Protocol):
-    """Something that answers questions, in order.
+    """Something that answers questions.
 
     Attributes:
         batches: batches handed over at a time.
@@ -57,8 +57,8 @@ class Door(Protocol):
     batches: int
     whole_batches: bool
 
-    def ask(self, questions: Sequence[Question]) -> Iterator[Reply | Failed]:
-        """One reply a question."""
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Reply | Failed]]:
+        """One reply a question with its index, as they come."""
 
 
 def identity(work: Work) -> dict[str, Any]:
@@ -118,13 +118,13 @@ class _Local:
         self._folder, self._decoding = folder, decoding
         self._loaded: Any = None
 
-    def ask(self, questions: Sequence[Question]) -> Iterator[Reply | Failed]:
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Reply | Failed]]:
         # Loaded when first needed: a run that finds everything in its journal needs no model.
         self._loaded = self._loaded or _load(self._folder)
         model, renderer = self._loaded
         groups = [_group(q) for q in questions]
-        for answer in generate(model, renderer, groups, self._decoding, [q.seed for q in questions]):
-            yield Failed(answer.problem) if isinstance(answer, DataError) else Reply(answer.text, answer.cut)
+        for i, answer in enumerate(generate(model, renderer, groups, self._decoding, [q.seed for q in questions])):
+            yield i, Failed(answer.problem) if isinstance(answer, DataError) else Reply(answer.text, answer.cut)
 
 
 def _load(folder: Path) -> tuple[Any, Renderer]:
@@ -153,15 +153,19 @@ class _Endpoint:
         self._endpoint, self._decoding, self._pool = endpoint, decoding, pool
         self._failures = 0
 
-    def ask(self, questions: Sequence[Question]) -> Iterator[Reply | Failed]:
-        for reply in self._pool.map(self._ask, questions):
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Reply | Failed]]:
+        running = {self._pool.submit(self._ask, q): i for i, q in enumerate(questions)}
+        for done in as_completed(running):
+            reply = done.result()
             self._failures = self._failures + 1 if isinstance(reply, Failed) else 0
             if self._failures >= GIVE_UP and isinstance(reply, Failed):
+                for waiting in running:
+                    waiting.cancel()
                 raise EndpointError(
                     f"{self._failures} requests in a row failed, the last one so: {reply.reason}",
                     next="look at the endpoint; the same command again goes on where this one stopped",
                 )
-            yield reply
+            yield running[done], reply
 
     def _ask(self, asked: Question) -> Reply | Failed:
         decoding = self._decoding

@@ -126,7 +126,8 @@ def _answered(
         # A batch is asked whole, also what is known of it: a row's last bits depend on its neighbours.
         again = [i for i, k in enumerate(keys) if door.whole_batches or k not in journal.known]
         asked = [_doors.Question(panels[i], texts[i], _seed(seed, panels[i].instance_id)) for i in again]
-        for i, reply in zip(again, door.ask(asked), strict=True):
+        for place, reply in door.ask(asked):
+            i = again[place]
             if isinstance(reply, _doors.Failed):
                 failed[keys[i]] = reply.reason
             elif keys[i] not in journal.known:

@@ -224,12 +224,17 @@ def _written(panel: Panel, hyper: Hyper) -> Consensus | LeftOut:
         return LeftOut(panel.instance_id, NOTHING)
     text, support = "", list[Support]()
     for i, clause in enumerate(chosen):
-        if i:
-            # What is denied is a paragraph of its own.
-            text += " " if _denies(clause) == _denies(chosen[i - 1]) else "\n\n"
-        start, text = len(text), text + clause.text
+        start = len(text) + (len(_between(chosen[i - 1], clause)) if i else 0)
+        text = (text + _between(chosen[i - 1], clause) if i else "") + clause.text
         support += [Support(start, len(text), teacher) for teacher in sorted(clause.supporters)]
     return Consensus(panel.instance_id, text, tuple(support))
+
+
+def _between(one: Clause, other: Clause) -> str:
+    """What is denied is a paragraph of its own; a heading in front of a clause must not reach the next one."""
+    if _denies(one) != _denies(other):
+        return "\n\n"
+    return "\n" if _LEAD.match(one.text) or _LEAD.match(other.text) else " "
 
 
 def _denies(clause: Clause) -> bool:
