@@ -23,7 +23,7 @@ def command(
     weights: str = typer.Option("drift", help="Weights of the negatives: drift, count, none."),
     split: str = typer.Option(None, help="One split; all without."),
     limit: int = typer.Option(None, min=1, help="At most so many instances."),
-    seed: int = typer.Option(0, help="Of everything that is drawn."),
+    seed: int = typer.Option(0, help="Seed of everything that is drawn."),
     jobs: int = typer.Option(1, min=1, help="Worker processes."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the release at --out."),
     as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
