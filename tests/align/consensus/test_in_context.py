@@ -299,6 +299,7 @@ def test_generation_equals_the_models_own_forward(world: Path, vision_model: Pat
     asked = [dataclasses.replace(question("Why? " * (1 + i)), image=str(p)) for i, p in enumerate(pictures)]
     asked.append(question("Why?"))
     made = generate(model, renderer, asked, Decoding(5), [0] * 4)
+    compared = 0
     for group, answer in zip(asked, made, strict=True):
         ids_P, pixels = renderer.prefix(group)
         row = ids_P
@@ -307,9 +308,15 @@ def test_generation_equals_the_models_own_forward(world: Path, vision_model: Pat
             if pixels:
                 extra["mm_token_type_ids"] = (row[None] == model.config.image_token_id).int()
             with torch.no_grad():
-                row = torch.cat([row, model(input_ids=row[None], **extra).logits[0, -1].argmax()[None]])
+                token = model(input_ids=row[None], **extra).logits[0, -1].argmax()
+            if int(token) in renderer.tokenizer.added_tokens_decoder:
+                # A random model may say that there is an image; a whole forward would then look for it.
+                break
+            row = torch.cat([row, token[None]])
+            compared += 1
         assert isinstance(answer, Generated)
-        assert answer.text == renderer.tokenizer.decode(row[len(ids_P) :], skip_special_tokens=True)
+        assert answer.text.startswith(renderer.tokenizer.decode(row[len(ids_P) :], skip_special_tokens=True))
+    assert compared >= 8
 
 
 def loaded(folder: Path) -> tuple[Any, Renderer]:
