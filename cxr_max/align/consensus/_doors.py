@@ -6,16 +6,18 @@ import mimetypes
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoTokenizer
 
 from cxr_max.align.consensus._panels import Panel, Work
 from cxr_max.align.generation import Decoding, generate
 from cxr_max.align.render import Renderer, from_pretrained
+from cxr_max.align.students import TRAINING, load_model, load_student
 from cxr_max.align.types import PreferenceGroup
 from cxr_max.endpoint import Endpoint, EndpointError
 from cxr_max.errors import DataError, UsageError
@@ -121,23 +123,36 @@ class _Local:
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Reply | Failed]]:
         # Loaded when first needed: a run that finds everything in its journal needs no model.
         self._loaded = self._loaded or _load(self._folder)
-        model, renderer = self._loaded
+        model, renderer, thinks = self._loaded
         groups = [_group(q) for q in questions]
         for i, answer in enumerate(generate(model, renderer, groups, self._decoding, [q.seed for q in questions])):
-            yield i, Failed(answer.problem) if isinstance(answer, DataError) else Reply(answer.text, answer.cut)
+            if isinstance(answer, DataError):
+                yield i, Failed(answer.problem)
+            else:
+                yield i, Reply(_unwrapped(answer.text) if thinks else answer.text, answer.cut)
 
 
-def _load(folder: Path) -> tuple[Any, Renderer]:
-    """A model and its renderer; on the first GPU in bfloat16, or on the CPU as it was saved."""
-    text_only = not (folder / "preprocessor_config.json").is_file()
-    family: Any = AutoModelForCausalLM if text_only else AutoModelForImageTextToText
-    where = {"dtype": torch.bfloat16, "device_map": "cuda:0"} if torch.cuda.is_available() else {"dtype": "auto"}
-    model = family.from_pretrained(folder, local_files_only=True, **where).eval()
-    if text_only:
-        return model, Renderer(AutoTokenizer.from_pretrained(folder, local_files_only=True), "rationale")
+def _load(folder: Path) -> tuple[Any, Renderer, bool]:
+    """A model, its renderer, and whether it writes trajectories between think marks; on the GPU when there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    if (folder / TRAINING).is_file():
+        student = load_student(folder, device=device, dtype=dtype)
+        # The question is ours, whatever the student was asked when it learned.
+        renderer = replace(student.renderer, template="rationale")
+        return student.model, renderer, student.renderer.template == "diagnose"
+    model = load_model(folder, dtype=dtype).to(device).eval()
+    if not (folder / "preprocessor_config.json").is_file():
+        return model, Renderer(AutoTokenizer.from_pretrained(folder, local_files_only=True), "rationale"), False
     renderer = from_pretrained(folder, "rationale")
     renderer.check(model.config)
-    return model, renderer
+    return model, renderer, False
+
+
+def _unwrapped(text: str) -> str:
+    """What stands between the think marks of template `diagnose`."""
+    inside = text.partition("<think>")[2] or text
+    return inside.partition("</think>")[0]
 
 
 def _group(asked: Question) -> PreferenceGroup:

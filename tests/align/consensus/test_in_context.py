@@ -320,7 +320,8 @@ def test_generation_equals_the_models_own_forward(world: Path, vision_model: Pat
 
 
 def loaded(folder: Path) -> tuple[Any, Renderer]:
-    return in_context._doors._load(folder)
+    model, renderer, _ = in_context._doors._load(folder)
+    return model, renderer
 
 
 def question(text: str) -> PreferenceGroup:
