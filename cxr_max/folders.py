@@ -4,10 +4,12 @@ Everything of class derived or source lies in folders only their owner can open,
 by git; a folder inside a git work tree is refused, since one `git add -A` would share it.
 """
 
+import fcntl
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -135,11 +137,75 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -
 
 @contextmanager
 def sibling(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` to fill; it is removed when the block fails, and left when it succeeds."""
+    """A hidden folder beside `path` to fill; it is removed when the block fails, and left when it succeeds.
+
+    What earlier processes left beside `path` when they were killed is removed first; see `sweep`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+    sweep(path)
+    with held(path, tempfile.mkdtemp) as draft:
+        try:
+            yield draft
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def held(path: Path, make: Callable[..., str]) -> Iterator[Path]:
+    """Make a draft `.NAME.*.partial` beside `path` and lock it, so that no other process takes it for a left-over.
+
+    The lock ends with the process, however that ends. Where the file system has no locks there is none, and nothing
+    is ever swept.
+
+    Args:
+        path: what the draft is for; its parent is there.
+        make: makes it: `tempfile.mkdtemp`, or a function of the same arguments that makes a file.
+    """
+    while True:
+        draft = Path(make(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+        handle = _locked(draft, wait=True)
+        if not draft.exists():
+            # Swept between its making and its locking.
+            if handle is not None:
+                os.close(handle)
+            continue
+        try:
+            yield draft
+        finally:
+            if handle is not None:
+                os.close(handle)
+        return
+
+
+def sweep(path: Path) -> int:
+    """Remove drafts `.NAME.*.partial` beside `path` that no process works on; returns how many."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.partial")
+    swept = 0
+    for draft in [p for p in path.parent.iterdir() if ours.fullmatch(p.name)] if path.parent.is_dir() else ():
+        handle = _locked(draft, wait=False)
+        if handle is None:
+            continue
+        try:
+            if draft.is_dir():
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                draft.unlink(missing_ok=True)
+            swept += 1
+        finally:
+            os.close(handle)
+    return swept
+
+
+def _locked(draft: Path, *, wait: bool) -> int | None:
+    """A handle that holds the lock of a file or folder, or None: gone, in use (unless `wait`), or not to be locked."""
     try:
-        yield draft
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        handle = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle

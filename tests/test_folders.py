@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,57 @@ def test_sibling_is_removed_when_the_work_fails(tmp_path: Path) -> None:
         pass
     assert draft.parent == tmp_path
     assert draft.exists()
+
+
+WORKING = """
+import sys, time
+from pathlib import Path
+from cxr_max import folders
+from cxr_max.data import swap
+with (folders.sibling if sys.argv[2] == "folder" else swap.draft_file)(Path(sys.argv[1])) as draft:
+    (draft / "x" if draft.is_dir() else draft).write_text("half")
+    print(draft.name, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_a_killed_process_left_is_swept_and_what_a_running_one_works_on_is_not(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "in" / "out"
+    command = [sys.executable, "-c", WORKING, str(place), kind]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        names = [str(p.stdout.readline()).strip() for p in running if p.stdout]
+        other = tmp_path / "in" / ".out.mine.partial"
+        other.mkdir()
+        assert folders.sweep(place) == 0
+        running[0].kill()
+        running[0].wait()
+        assert sorted(p.name for p in place.parent.iterdir()) == sorted([*names, other.name])
+        with folders.sibling(place) as draft:
+            assert sorted(p.name for p in place.parent.iterdir()) == sorted([names[1], other.name, draft.name])
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+            process.communicate()
+    assert folders.sweep(place) == 2
+    assert [p.name for p in place.parent.iterdir()] == [other.name]
+
+
+def test_many_makers_and_sweepers_at_once_lose_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from cxr_max import folders\n"
+        "end = time.monotonic() + 1.5\n"
+        "while time.monotonic() < end:\n"
+        "    with folders.sibling(Path(sys.argv[1])) as draft:\n"
+        "        (draft / 'x').write_text('whole')\n"
+        "        time.sleep(0.001)\n"
+        "        assert (draft / 'x').read_text() == 'whole'\n"
+    )
+    makers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")]) for _ in range(3)]
+    assert [p.wait() for p in makers] == [0, 0, 0]
+    folders.sweep(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

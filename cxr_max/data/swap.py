@@ -17,9 +17,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cxr_max.errors import UsageError
-from cxr_max.folders import fsync_dir
+from cxr_max.folders import fsync_dir, held, sweep
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
@@ -32,18 +33,23 @@ def draft_file(place: Path) -> Iterator[Path]:
     The file can be read by its owner only: what is written this way may hold restricted data.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial")
+    sweep(place)
+    with held(place, _empty_file) as draft:
+        try:
+            yield draft
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, place)
+            fsync_dir(place.parent)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+
+def _empty_file(**names: Any) -> str:
+    handle, name = tempfile.mkstemp(**names)
     os.close(handle)
-    draft = Path(name)
-    try:
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, place)
-        fsync_dir(place.parent)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    return str(name)
 
 
 def flush_tree(folder: Path) -> None:
@@ -77,8 +83,8 @@ def put(draft: Path, place: Path, *, overwrite: bool) -> None:
         return
     if exchange(draft, place):
         fsync_dir(place.parent)
-        # The draft's name now holds the old content, which no reader looks at.
-        shutil.rmtree(draft)
+        # The draft's name now holds the old content, which no reader looks at; another build may be sweeping it too.
+        shutil.rmtree(draft, ignore_errors=True)
         return
     _by_turns(draft, place)
 

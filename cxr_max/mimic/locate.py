@@ -61,11 +61,15 @@ def _trees(root: MimicRoot, wanted: pl.DataFrame, kind: str) -> list[Look]:
     names: list[str | None] = wanted.select(name.alias("name"))["name"].to_list()
 
     def look(tree: Path, open_: Iterable[int]) -> Iterable[tuple[int, str]]:
-        top, exists = str(tree), os.path.exists
+        top, access, f_ok = str(tree), os.access, os.F_OK
         for i in open_:
             name = names[i]
-            if name is not None and exists(path := top + name):
-                yield i, path
+            try:
+                if name is not None and access(path := top + name, f_ok):
+                    yield i, path
+            except ValueError:
+                # A NUL in an id: no file has such a name.
+                continue
 
     return [lambda open_, tree=tree: look(tree, open_) for tree in trees]  # type: ignore[misc]
 

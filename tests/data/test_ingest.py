@@ -240,6 +240,22 @@ def test_an_over_long_line_is_rejected_and_the_next_one_read(tmp_path: Path, mon
     assert [(r.line, r.reason) for r in readers.read(path)] == [(1, ""), (2, "over_long"), (3, ""), (4, "over_long")]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_trajectory_of_ten_megabytes_is_counted_and_the_others_are_built(form: str, tmp_path: Path) -> None:
+    rows = toy.rows(20)
+    rows[70]["response"] = "There is a small left pleural effusion. " * 262_144
+    (tmp_path / "raw").mkdir()
+    write(tmp_path / "raw" / FORMS[form], rows, form)
+    built = data.build([tmp_path / "raw"], tmp_path / "out", findings=False, version="1.0.0")
+    assert built.rejected == {"over_long": 1}
+    texts = built.release.scan("trajectories").collect()["trajectory"]
+    assert texts.len() == len(rows) - 1
+    assert int(texts.str.len_chars().max()) < 1_000  # type: ignore[arg-type]
+    rejected = (tmp_path / "out" / "restricted" / "rejected.jsonl").read_text()
+    assert json.loads(rejected)["reason"] == "over_long"
+    assert len(rejected) < 10_000
+
+
 def damaged() -> dict[str, tuple[str, bytes]]:
     good = json.dumps(toy.rows(1, ["gpt-5"])).encode()
     return {

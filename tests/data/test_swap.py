@@ -159,6 +159,49 @@ def test_a_full_disk_leaves_nothing_and_says_so(room: int, tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
 
 
+IN_A_MOUNT = """
+mount -t tmpfs -o {options} tmpfs "$1" || exit 77
+{then}
+"$2" -c "from cxr_max.cli import main; main()" build "$3" --out "$1/out" --no-findings --jobs 1
+code=$?
+ls -A "$1" >&2
+exit $code
+"""
+
+
+def build_in_a_mount(folder: Path, options: str, then: str = "") -> "subprocess.CompletedProcess[str]":
+    """Build into a file system of its own, in a mount namespace that ends with the process."""
+    toy.write_jsonl(folder / "raw" / "x.jsonl", toy.rows(400))
+    (folder / "mount").mkdir()
+    script = IN_A_MOUNT.format(options=options, then=then)
+    names = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    done = subprocess.run(
+        [*names, folder / "mount", sys.executable, folder / "raw"], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("this system gives users no mounts of their own")
+    return done
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, a tool of Linux")
+def test_a_file_system_that_is_really_full(tmp_path: Path) -> None:
+    done = build_in_a_mount(tmp_path, "size=128k")
+    assert done.returncode == 3, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "nothing was left there" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [line for line in done.stderr.splitlines() if ".partial" in line or line == "out"]
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, a tool of Linux")
+def test_a_file_system_that_is_really_read_only(tmp_path: Path) -> None:
+    done = build_in_a_mount(tmp_path, "size=10m", then='mount -o remount,ro "$1"')
+    assert done.returncode in (2, 3), done.stderr
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_read_only_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The superuser may write anywhere, so the answer of the system is put in its place.
     monkeypatch.setattr("os.access", lambda path, mode: False)
@@ -204,3 +247,6 @@ def test_kills_at_any_time_leave_nothing_that_looks_finished(tmp_path: Path) -> 
             assert data.open_release(tmp_path / "r").verify().ok
             shutil.rmtree(tmp_path / "r")
     assert finished < 20
+    # The next build removes what the killed ones left beside it.
+    assert toy.release(tmp_path, "r", n=2, findings=False).verify().ok
+    assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".partial")] == []

@@ -97,19 +97,64 @@ def test_a_mark_of_synthetic_data_hides_nothing(world: Path, tmp_path: Path) -> 
     assert TEXT in guard(tmp_path / "x.jsonl", open_root(world / "mimic")).found
 
 
+class _Search:
+    """Runs of words in reports by plain look-up, independent of the guard: a report index per 12 words."""
+
+    def __init__(self, reports: list[tuple[str, str, str]]) -> None:
+        self.reports = reports
+        self.index: dict[str, list[int]] = {}
+        for number, (_, _, text) in enumerate(reports):
+            words = text.split()
+            for shingle in {" ".join(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1)}:
+                self.index.setdefault(shingle, []).append(number)
+
+    def leaks(self, words: list[str]) -> bool:
+        """By the definition, as `_is_leak`."""
+        for start in range(len(words) - SHINGLE + 1):
+            holding = self.index.get(" ".join(words[start : start + SHINGLE]), [])
+            for end in range(start + SHINGLE, len(words) + 1):
+                run = f" {' '.join(words[start:end])} "
+                holding = [n for n in holding if run in self.reports[n][2]]
+                if not holding:
+                    break
+                if end - start >= LONG or len({self.reports[n][0] for n in holding}) <= FEW:
+                    return True
+        return False
+
+
 @pytest.mark.slow
-def test_ten_thousand_synthetic_instances(tmp_path: Path) -> None:
+def test_ten_thousand_synthetic_instances_give_no_alarm_on_stock_phrases(tmp_path: Path) -> None:
+    """Each of 70,000 trajectories: reported exactly when it holds a leak by the definition, else passed over.
+
+    Reports and teachers of the synthetic world share their negated clauses. One of them is a stock phrase; two of them
+    in the same order make a run of 12 words and more that few patients' reports hold, which the definition calls a
+    leak, wherever it came from. So there are alarms here, none of them on a stock phrase.
+    """
     out = tmp_path / "world"
     synth.write_world(synth.WorldConfig(instances=10_000, images=False, seed=0), out)
-    reports = _reports(out)
+    search = _Search(_reports(out))
     report = guard(out / "raw", open_root(out / "mimic"))
     assert report.stock > 1_000
-    # No alarm is a stock phrase, and no trajectory without one holds a leak: by plain search, on some of each.
+    assert set(report.found) <= {TEXT}
     marked = {(k.where, int(k.at.removeprefix("line ").partition(",")[0]) - 1) for k in report.leaks}
-    rng = random.Random(0)
+    stock = 0
     for file in sorted((out / "raw").glob("*.jsonl")):
-        rows = file.read_text(encoding="utf-8").splitlines()
-        mine = sorted(n for where, n in marked if where == str(file))
-        clean = sorted(set(range(len(rows))) - set(mine))
-        for number in [*rng.sample(mine, min(1, len(mine))), *rng.sample(clean, 1)]:
-            assert _is_leak(_words(json.loads(rows[number])["response"]), reports) == (number in mine)
+        for number, row in enumerate(file.read_text(encoding="utf-8").splitlines()):
+            words = _words(json.loads(row)["response"])
+            assert search.leaks(words) == ((str(file), number) in marked), (file.name, number)
+            shared = any(" ".join(words[i : i + SHINGLE]) in search.index for i in range(len(words)))
+            stock += shared and (str(file), number) not in marked
+    assert stock > 1_000
+
+
+def test_the_plain_search_of_the_large_test_agrees_with_the_plainer_one(world: Path) -> None:
+    reports, rng = _reports(world), random.Random(3)
+    search = _Search(reports)
+    verdicts = []
+    for _ in range(200):
+        own = rng.choice(reports)[2].split()
+        start = rng.randrange(max(len(own) - SHINGLE, 1))
+        words = ["zq", *own[start : start + rng.randint(SHINGLE - 1, 36)], "zq"]
+        verdicts.append(_is_leak(words, reports))
+        assert search.leaks(words) == verdicts[-1]
+    assert 0 < sum(verdicts) < 200

@@ -278,6 +278,20 @@ def test_labels_of_every_labeler_found(root: Path) -> None:
         mimic.join(make_release(), root, options=mimic.Options(labeler="chexbert"))
 
 
+def test_patients_whose_study_a_radiologist_labelled_are_marked(root: Path) -> None:
+    """The radiologist's file names studies alone: their patients come from the other tables."""
+    file = root / "mimic-cxr-2.1.0-test-set-labeled.csv"
+    header, *rows = file.read_text().splitlines()
+    subject, study, _, _ = world.STUDIES[0]
+    file.write_text("\n".join([header, *(r for r in rows if r.startswith(f"{study},"))]) + "\n")
+    marked = mimic.join(make_release(), root).scan("overlap").collect()
+    theirs = marked.filter(pl.col("evaluation_sets").list.contains("radiologist"))
+    assert set(theirs["subject_id"]) == {subject}
+    # Every instance of the patient is marked, also those of studies that no radiologist saw.
+    assert theirs.height == sum(s == subject for s, *_ in world.IMAGES)
+    assert mimic.join(make_release(), root).coverage.counts()["evaluation_sets"]["radiologist"] == theirs.height
+
+
 def test_patients_of_evaluation_sets_are_marked(root: Path, tmp_path: Path) -> None:
     (root / "mimic-cxr-2.1.0-test-set-labeled.csv").unlink()
     temporal = tmp_path / "ms-cxr-t"
