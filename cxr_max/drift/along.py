@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from cxr_max.drift import resample, states
 from cxr_max.drift.config import Config
 from cxr_max.drift.encoded import Encoded
+from cxr_max.drift.extra import Rows
 from cxr_max.drift.stats import jensen_shannon, kl_chain, step_constancy
 from cxr_max.drift.stats._common import Floats, entropy_bits
 from cxr_max.drift.stats.step_constancy import Slots
 from cxr_max.schema import FINDINGS
 
-Rows = list[dict[str, Any]]
 Ints = NDArray[np.int64]
 _LABELS = len(FINDINGS)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cxr_max.drift import permute, resample
 from cxr_max.drift.config import Config
 from cxr_max.drift.encoded import PRESENT, Encoded, Small, label_states
+from cxr_max.drift.extra import Rows
 from cxr_max.drift.stats import (
     cohen_kappa,
     fleiss_kappa,
@@ -25,7 +26,6 @@ from cxr_max.drift.stats import (
 from cxr_max.drift.stats._common import Floats, divide
 from cxr_max.schema import FINDINGS
 
-Rows = list[dict[str, Any]]
 POOLED = "all"
 
 

@@ -8,31 +8,14 @@ import polars as pl
 from cxr_max.drift import per_teacher, permute, reading, resample, sources
 from cxr_max.drift.config import Config
 from cxr_max.drift.encoded import Encoded
+from cxr_max.drift.extra import Extra, Rows
 from cxr_max.drift.ratios import study_values
+from cxr_max.drift.stages import Store
 from cxr_max.drift.stats import finding_alignment
 from cxr_max.drift.stats._common import Floats, divide
 from cxr_max.errors import DataError
 from cxr_max.findings import LEXICON_VERSION
 from cxr_max.schema import Scannable
-
-Rows = list[dict[str, Any]]
-
-
-class Extra(NamedTuple):
-    """Rows of other parts that join the frames of a report."""
-
-    teachers: Rows = []
-    pairs: Rows = []
-    tests: Rows = []
-    notes: tuple[str, ...] = ()
-    about: dict[str, Any] = {}
-
-    def __add__(self, other: "Extra") -> "Extra":  # type: ignore[override]
-        """Both parts together."""
-        return Extra(
-            [*self.teachers, *other.teachers], [*self.pairs, *other.pairs], [*self.tests, *other.tests],
-            (*self.notes, *other.notes), {**self.about, **other.about},
-        )  # fmt: skip
 
 
 class _Kept(NamedTuple):
@@ -87,8 +70,14 @@ def _restrict(data: Scannable, keys: pl.DataFrame, references: pl.LazyFrame | No
     return _Kept(tables, data.manifest)
 
 
-def compute(new: Scannable, old: Scannable, config: Config) -> Extra:
+def compute(new: Scannable, old: Scannable, config: Config, store: Store | None = None) -> Extra:
     """Paired differences new minus old per teacher, on shared trajectories, both extracted afresh.
+
+    Args:
+        new: the newer release, with or without reports.
+        old: the older one.
+        config: settings of both.
+        store: where a run that may be killed keeps what was extracted; nowhere when None.
 
     Raises:
         DataError: the releases share no trajectory, or only one of them is synthetic.
@@ -101,7 +90,11 @@ def compute(new: Scannable, old: Scannable, config: Config) -> Extra:
         raise DataError("the two releases share no trajectory", next="cxr-max diff OLD NEW")
     references = sources.scan(new, "references")
     references = references if references is not None else sources.scan(old, "references")
-    parts = [reading.encode(_restrict(d, keys, references), config, fresh=True) for d in (new, old)]
+    kept = store or Store()
+    parts = [
+        reading.encode(_restrict(d, keys, references), config, fresh=True, store=kept.under(name))
+        for d, name in ((new, "new"), (old, "old"))
+    ]
     found = changes(new, old)
     rows, tests = _paired(parts[0], parts[1], config)
     text = (

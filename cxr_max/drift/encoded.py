@@ -4,8 +4,9 @@ Full size (170,982 trajectories, some million findings) is about 150 MB. Arrays 
 T trajectories, F findings of trajectories, S steps, R findings of references, L the 14 labels, K concepts.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,6 +135,48 @@ class Encoded:
     def n_trajectories(self) -> int:
         """Number of trajectories."""
         return len(self.instance_T)
+
+
+NAMES = ("instance_id", "split_I", "view_I", "diseases_I")
+"""Arrays of text; kept as objects in memory, where few names occur often."""
+
+
+def to_arrays(encoded: Encoded) -> dict[str, NDArray[Any]]:
+    """The same as named arrays without objects, for a file."""
+    out: dict[str, NDArray[Any]] = {"vocabulary": np.array(json.dumps(asdict(encoded.vocabulary)))}
+    for f in fields(Encoded):
+        value = getattr(encoded, f.name)
+        if f.name in NAMES:
+            out[f.name] = value.astype(str)
+        elif f.name in ("findings", "steps"):
+            out.update({f"{f.name}.{k}": column for k, column in value._asdict().items()})
+        elif f.name == "reference":
+            out.update({f"reference.{s}.{k}": c for s, part in enumerate(value) for k, c in part._asdict().items()})
+        elif f.name == "similarity_T":
+            out.update({f"similarity_T.{k}": column for k, column in value.items()})
+        elif f.name != "vocabulary":
+            out[f.name] = np.asarray(value)
+    return out
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Encoded:
+    """The inverse of `to_arrays`."""
+
+    def under(prefix: str) -> dict[str, Any]:
+        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+    named = json.loads(str(arrays["vocabulary"]))
+    whole: dict[str, Any] = {
+        k: v.astype(object) if k in NAMES else v for k, v in arrays.items() if "." not in k and k != "vocabulary"
+    }
+    return Encoded(
+        **{**whole, "shard": int(arrays["shard"])},
+        vocabulary=Vocabulary(**{k: tuple(v) for k, v in named.items()}),
+        findings=Findings(**under("findings.")),
+        steps=Steps(**under("steps.")),
+        reference=(Findings(**under("reference.0.")), Findings(**under("reference.1."))),
+        similarity_T=under("similarity_T."),
+    )
 
 
 def merge(parts: Sequence[Encoded]) -> Encoded:

@@ -12,15 +12,17 @@ import numpy as np
 from cxr_max.drift import along, between, multiplicity, permute, resample, states
 from cxr_max.drift.config import Config
 from cxr_max.drift.encoded import Encoded, Small
+from cxr_max.drift.extra import Rows
 from cxr_max.drift.ratios import Ratio, Units, global_test, pair_differences
 from cxr_max.drift.stats._common import divide
 from cxr_max.drift.stats.jensen_shannon import from_counts
 from cxr_max.drift.stats.step_constancy import Constancy
 from cxr_max.schema import FINDINGS
 
-Rows = list[dict[str, Any]]
 ALPHA = 0.05
 HEADLINE = "headline"
+TREND = "Spearman; detectable: rise in bits from the first to the last bin"
+NO_TREND = "Spearman; with three bins no rank correlation can be significant"
 NOT_REJECTED = "not tested: the global test did not reject"
 
 
@@ -28,7 +30,8 @@ def row(family: str, test: str, found: permute.Test, **more: Any) -> dict[str, A
     """One test as a row of the frame."""
     return {
         "family": family, "test": test, "statistic": found.statistic, "effect": found.effect, "p": found.p,
-        "n": found.n, "n_patients": found.n_patients, "note": found.reason, **more,
+        "n": found.n, "n_patients": found.n_patients, "note": found.reason,
+        "smallest_detectable": found.detectable, **more,
     }  # fmt: skip
 
 
@@ -72,10 +75,12 @@ def step_tests(result: Constancy, view: str, n_patients: int) -> Rows:
          "effect": float(divide(result.deviation, scale)), "p": result.p, "smallest_detectable": detectable,
          "note": note, **base},
         {"family": "steps", "test": f"divergence has a trend ({view})", "statistic": result.slope,
-         "effect": result.slope, "p": result.p_slope, "note": "Spearman", **base},
+         "effect": result.slope, "p": result.p_slope, "smallest_detectable": result.detectable_trend,
+         "note": TREND if len(result.curve) > 3 else NO_TREND, **base},
         {"family": "steps", "test": f"divergence has one change ({view})",
          "statistic": float("nan") if result.change is None else float(result.change), "effect": float("nan"),
-         "p": result.p_change, "note": "first bin after the change; needs four bins", **base},
+         "p": result.p_change, "smallest_detectable": result.detectable_change,
+         "note": "first bin after the change; needs four bins; detectable: height of the step in bits", **base},
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from cxr_max.drift import flips
 from cxr_max.drift.bits import Sets, count, pack, unpack
 from cxr_max.drift.config import LEVELS, MODES, POLICIES, SECTIONS, Config
 from cxr_max.drift.encoded import Encoded, Findings
+from cxr_max.drift.extra import Rows
 from cxr_max.drift.layout import Layout, build, concept_mask, layout_of, prompt_cells
 from cxr_max.drift.ratios import Derived, Ratio, Units, estimate, macro, micro, units_of
 from cxr_max.drift.states import sign_table
@@ -20,7 +21,6 @@ from cxr_max.drift.stats._common import divide
 from cxr_max.drift.stats.finding_alignment import Overlap, harmonic
 from cxr_max.schema import FINDINGS
 
-Rows = list[dict[str, Any]]
 Booleans = NDArray[np.bool_]
 SECTION_COLUMNS = {"both": (0, 1), "findings": (0,), "impression": (1,)}
 

@@ -24,7 +24,10 @@ class Swaps(NamedTuple):
 
 
 class Test(NamedTuple):
-    """A permutation test: `statistic`, `p` in (0, 1] or NaN, `effect`, `n` pairs, `n_patients`, `exact`, `reason`."""
+    """A permutation test: `statistic`, `p` in (0, 1] or NaN, `effect`, `n` pairs, `n_patients`, `exact`, `reason`.
+
+    `detectable` is the smallest true effect that would be found with power .8, NaN where it is not known.
+    """
 
     statistic: float
     p: float
@@ -33,6 +36,7 @@ class Test(NamedTuple):
     n_patients: int
     exact: bool
     reason: str = ""
+    detectable: float = float("nan")
 
 
 def p_value(observed: float, null_B: ArrayLike, *, exact: bool = False) -> float:

@@ -226,7 +226,8 @@ def _halves(sums: Floats) -> Floats:
 def global_test(units: Units, ratio: Ratio, permutations: int, seed: int) -> permute.Test:
     """Whether any teacher differs: teachers permuted within patients, on studies where every teacher is defined.
 
-    The statistic is the variance of the teachers' means; it is also the effect.
+    The statistic is the variance of the teachers' means; its root is the effect, and what could have been found is
+    given on that scale.
     """
     values = study_values(units, ratio)
     complete = ~np.isnan(values).any(axis=1)
@@ -240,4 +241,7 @@ def global_test(units: Units, ratio: Ratio, permutations: int, seed: int) -> per
     n = int(complete.sum())
     observed = float(np.var(sums.sum(axis=0) / n))
     null = [float(np.var(rng.permuted(sums, axis=1).sum(axis=0) / n)) for _ in range(permutations)]
-    return permute.Test(observed, permute.p_value(observed, null), float(np.sqrt(observed)), n, n_patients, False)
+    return permute.Test(
+        observed, permute.p_value(observed, null), float(np.sqrt(observed)), n, n_patients, False,
+        detectable=resample.smallest_detectable_spread(null, values.shape[1]),
+    )  # fmt: skip

@@ -12,6 +12,7 @@ from cxr_max import findings
 from cxr_max.drift import lexical, sources
 from cxr_max.drift.config import Config
 from cxr_max.drift.encoded import OTHER_TOPIC, SUMMARY_TOPIC, Encoded, Findings, Steps, Vocabulary, side_code
+from cxr_max.drift.stages import Store
 from cxr_max.findings.model import ZONES
 from cxr_max.progress import track
 from cxr_max.schema import FINDINGS, SIDES, STATUSES, Scannable
@@ -57,7 +58,14 @@ def vocabulary_of(data: Scannable, teachers: tuple[str, ...]) -> Vocabulary:
     )
 
 
-def encode(data: Scannable, config: Config, *, shard: tuple[int, int] = (0, 1), fresh: bool = False) -> Encoded:
+def encode(
+    data: Scannable,
+    config: Config,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    fresh: bool = False,
+    store: Store | None = None,
+) -> Encoded:
     """A release, or one shard of it, as arrays.
 
     Args:
@@ -65,6 +73,7 @@ def encode(data: Scannable, config: Config, *, shard: tuple[int, int] = (0, 1), 
         config: selection, similarity, processes.
         shard: number of this shard and of all shards; `merge` puts them together.
         fresh: extract findings from the texts even where the release holds them (one lexicon for two releases).
+        store: where a run that may be killed keeps what was extracted; nowhere when None.
 
     Raises:
         DataError: a needed table is missing or nothing is left.
@@ -84,7 +93,7 @@ def encode(data: Scannable, config: Config, *, shard: tuple[int, int] = (0, 1), 
         counted = np.bincount(steps.row, minlength=n_T)
         steps_T = np.array([counted[t] if n is None else n for t, n in enumerate(n_steps)], dtype=np.int64)
     else:
-        extracted = _extract_trajectories(data, frames, vocabulary, config)
+        extracted = _extract_trajectories(data, frames, vocabulary, config, store or Store())
         found, steps = extracted.findings, extracted.steps
         refusal_T = np.array([extracted.refusal.get(t, True) for t in range(n_T)], dtype=bool)
         steps_T = np.array([extracted.n_steps.get(t, 0) for t in range(n_T)], dtype=np.int64)
@@ -230,11 +239,17 @@ def extract_texts(
     )
 
 
-def _extract_trajectories(data: Scannable, frames: sources.Frames, vocabulary: Vocabulary, config: Config) -> Extracted:
-    parts = [
-        extract_texts(rows, written, vocabulary, "candidate", config.jobs)
-        for rows, written in track(sources.texts(data, frames), "extracting findings")
-    ]
+def _extract_trajectories(
+    data: Scannable, frames: sources.Frames, vocabulary: Vocabulary, config: Config, store: Store
+) -> Extracted:
+    parts = []
+    batches = track(sources.texts(data, frames), "extracting findings", total=sources.batches(data))
+    for k, (rows, written) in enumerate(batches):
+
+        def made(rows: list[int] = rows, written: list[str] = written) -> dict[str, Any]:
+            return _columns(extract_texts(rows, written, vocabulary, "candidate", config.jobs))
+
+        parts.append(_extracted(store.arrays(f"extracted-{k}", made)))
     if not parts:
         return extract_texts([], [], vocabulary, "candidate", 1)
     return Extracted(
@@ -242,6 +257,24 @@ def _extract_trajectories(data: Scannable, frames: sources.Frames, vocabulary: V
         _in_order(Steps, [p.steps for p in parts]),
         {t: r for p in parts for t, r in p.refusal.items()},
         {t: n for p in parts for t, n in p.n_steps.items()},
+    )
+
+
+def _columns(part: Extracted) -> dict[str, Any]:
+    rows = np.array(list(part.refusal), dtype=np.int64)
+    columns = {"row": rows, "refusal": np.array(list(part.refusal.values()), dtype=bool)}
+    columns["n_steps"] = np.array([part.n_steps[int(t)] for t in rows], dtype=np.int64)
+    columns |= {f"findings.{k}": c for k, c in part.findings._asdict().items()}
+    return columns | {f"steps.{k}": c for k, c in part.steps._asdict().items()}
+
+
+def _extracted(columns: Any) -> Extracted:
+    rows = columns["row"].tolist()
+    return Extracted(
+        Findings(*(columns[f"findings.{k}"] for k in Findings._fields)),
+        Steps(*(columns[f"steps.{k}"] for k in Steps._fields)),
+        dict(zip(rows, columns["refusal"].tolist(), strict=True)),
+        dict(zip(rows, columns["n_steps"].tolist(), strict=True)),
     )
 
 

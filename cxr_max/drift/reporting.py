@@ -10,14 +10,15 @@ import polars as pl
 
 import cxr_max
 from cxr_max import findings as finding_rules
-from cxr_max.drift import along, between, compare, families, per_teacher, reading, states, subgroups, twosample
+from cxr_max.drift import compare, families, parts, reading, states, twosample
 from cxr_max.drift.config import Config, Options, from_options
-from cxr_max.drift.encoded import Encoded, label_states
-from cxr_max.drift.ratios import estimate
+from cxr_max.drift.encoded import Encoded, from_arrays, to_arrays
+from cxr_max.drift.extra import Extra
 from cxr_max.drift.result import DriftReport, frame, signature
+from cxr_max.drift.stages import Arrays, Store
+from cxr_max.progress import track_weighted
 from cxr_max.schema import Scannable
 
-Rows = list[dict[str, Any]]
 _NUMBERS = {
     "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "standard_error": pl.Float64, "n": pl.Int64,
     "n_undefined": pl.Int64, "n_patients": pl.Int64, "nan_draws": pl.Int64,
@@ -55,83 +56,52 @@ def report(data: Scannable, *, against: Scannable | None = None, **options: Unpa
         DataError: a needed table is missing or nothing is left.
         UnknownNameError: an option outside what is allowed.
     """
-    config = from_options(options)
-    encoded = reading.encode(data, config)
-    extra = twosample.compute(data, encoded, config)
+    return staged(data, against, from_options(options), Store())
+
+
+def staged(data: Scannable, against: Scannable | None, config: Config, store: Store) -> DriftReport:
+    """`report`, with the result of each stage kept in `store`: a second call goes on where the first was killed.
+
+    Raises:
+        DataError: a needed table is missing or nothing is left.
+        UnknownNameError: a teacher that does not occur.
+    """
+
+    def encode() -> Arrays:
+        return to_arrays(reading.encode(data, config, store=store))
+
+    encoded = from_arrays(store.arrays("encoded", encode))
+    extra = store.extra("two-sample", lambda: twosample.compute(data, encoded, config))
     if against is not None:
-        extra = extra + compare.compute(data, against, config)
-    return from_encoded(encoded, config, data.manifest, extra)
+        extra = extra + store.extra("against", lambda: compare.compute(data, against, config, store))
+    return from_encoded(encoded, config, data.manifest, extra, store)
 
 
 def from_encoded(
-    encoded: Encoded, config: Config, manifest: Mapping[str, Any], extra: "compare.Extra | None" = None
+    encoded: Encoded,
+    config: Config,
+    manifest: Mapping[str, Any],
+    extra: Extra | None = None,
+    store: Store | None = None,
 ) -> DriftReport:
     """The report of an encoded release, of `encode.merge` of its shards, or of a part of it."""
-    more = extra or compare.Extra()
-    teachers = encoded.vocabulary.teachers
-    rows, tests, pair_rows, shuffle = _references_part(encoded, config)
-    label_state = label_states(encoded.findings, encoded.n_trajectories, encoded.vocabulary, encoded.refusal_T)
-    finding_rows: Rows = []
-    for coding in ("A", "B"):
-        rated = between.ratings(encoded, coding, states=label_state)
-        plan = (config.draws, config.seed)
-        finding_rows += [{"teacher": "all", **r} for r in between.agreement_rows(rated, len(teachers), plan)]
-        pair_rows += between.kappa_rows(rated, teachers, plan)
-    finding_rows += [r for r in rows if r["finding"] != "all"]
-    rows = [r for r in rows if r["finding"] == "all"]
-    rows += subgroups.compute(encoded, config)
-    diverging, diverging_pairs = families.divergence_tests(encoded, label_state, config)
-    step_rows, step_tests = _steps_part(encoded, config)
-    floor, notes = between.within_teacher(encoded, label_state, (config.draws, config.seed)), []
-    notes += [] if encoded.has_reference_I.any() else [NO_REFERENCE]
-    notes += [] if floor else [NOISE]
-    every = families.corrected([*tests, *diverging, *step_tests, *families.bin_tests(encoded, config), *more.tests])
+    more = extra or Extra()
+    kept = store or Store()
+    for stage in track_weighted([(s, s.weight) for s in parts.stages(encoded, config)], "computing the report"):
+        more = more + kept.extra(stage.name, stage.make)
+    notes = [] if encoded.has_reference_I.any() else [NO_REFERENCE]
+    notes += [] if len(np.unique(encoded.generation_T)) > 1 else [NOISE]
     return DriftReport(
-        teachers=frame([*rows, *floor, *more.teachers], TEACHERS),
-        pairs=frame([*pair_rows, *diverging_pairs, *more.pairs], PAIRS),
-        findings=frame(finding_rows, FINDING),
-        steps=frame(step_rows, STEPS),
-        tests=frame(every, TESTS),
-        about=_about(encoded, config, manifest, {"matched_shuffle": shuffle, **more.about}),
+        teachers=frame(more.teachers, TEACHERS),
+        pairs=frame(more.pairs, PAIRS),
+        findings=frame(more.findings, FINDING),
+        steps=frame(more.steps, STEPS),
+        tests=frame(families.corrected(more.tests), TESTS),
+        about=_about(encoded, config, manifest, more.about),
         notes=(*notes, *more.notes),
         encoded=encoded,
         config=config,
     )
-
-
-def _references_part(encoded: Encoded, config: Config) -> tuple[Rows, Rows, Rows, dict[str, Any]]:
-    """Figures of each teacher, their tests and paired differences."""
-    u = per_teacher.units(encoded)
-    teachers, plan = encoded.vocabulary.teachers, (config.draws, config.seed)
-    if not encoded.has_reference_I.any():
-        has_T = np.zeros(encoded.n_trajectories, dtype=bool)
-        rates = per_teacher.rate_ratios(encoded, config, u, has_T, per_teacher.tags(config))
-        return estimate(u, rates, [], teachers, plan).rows, [], [], {}
-    scored = per_teacher.score(encoded, config)
-    ratios, derived = per_teacher.headline_ratios(encoded, config, scored, u)
-    shuffled, facts = per_teacher.shuffle_ratios(encoded, config, scored, u)
-    rows = estimate(u, ratios, derived, teachers, plan).rows
-    rows += estimate(u, shuffled + per_teacher.grounding_ratios(encoded, config, u), [], teachers, plan).rows
-    rows += estimate(u, *per_teacher.finding_ratios(encoded, config, scored, u), teachers, plan).rows
-    rows += per_teacher.sensitivity_rows(encoded, config, u) + per_teacher.ceiling_rows(encoded, config)
-    wanted = ("precision", "recall", "precision_above_shuffle", "recall_above_shuffle", *encoded.similarity_T)
-    chosen = [r for r in (*ratios, *shuffled) if r.name["metric"] in wanted and r.name["averaging"] == "macro"]
-    tests, pairs = families.teacher_tests(u, chosen, config, teachers)
-    return rows, tests, pairs, facts
-
-
-def _steps_part(encoded: Encoded, config: Config) -> tuple[Rows, Rows]:
-    """Curves along the reasoning and their tests."""
-    borne = states.bearing(encoded)
-    rows: Rows = []
-    tests: Rows = []
-    for view in (along.aligned_view(encoded, borne), along.plain_view(encoded, borne, config.bins)):
-        result = along.constancy(view, config)
-        rows += along.curve_rows(encoded, view, result, (config.draws, config.seed))
-        tests += families.step_tests(result, view.name, len(np.unique(encoded.patient_I[view.instance])))
-    tests += families.change_tests(encoded, borne, config)
-    rows += along.history_rows(encoded, config)
-    return rows, tests
 
 
 def _about(encoded: Encoded, config: Config, manifest: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from cxr_max.drift.stats._common import Floats, divide
 from cxr_max.optional import require
 
-Method = Literal["auto", "percentile", "bca", "normal"]
+Method = Literal["auto", "percentile", "bca", "wide", "student", "normal"]
 FEW_PATIENTS = 100
-"""Below this many patients percentile intervals cover too little, and BCa is used."""
+"""Below this many patients percentile intervals cover too little, and another method is used."""
+FEW_METHOD: Method = "wide"
 _BLOCK = 128
 
 
@@ -29,7 +30,7 @@ class Interval(NamedTuple):
         error: standard deviation of the draws.
         nan_draws: draws in which the statistic was undefined, and which were left out.
         n_patients: patients that were resampled.
-        method: percentile or bca.
+        method: how the draws became an interval; see `bootstrap`.
     """
 
     value: Floats
@@ -62,14 +63,19 @@ def bootstrap(
 ) -> Interval:
     """Cluster bootstrap of functions of sums.
 
+    Methods: `percentile`; `bca` (B. Efron, JASA 1987;82:171); `wide`, BCa at the tails that make the percentile
+    interval of a normal mean as wide as Student's t (T. Hesterberg, The American Statistician 2015;69:371, section
+    4.3); `student`, bootstrap-t with the error of each draw from the patients' influence; `normal` (value -+ z errors,
+    for plug-in divergences: their draws are biased upwards by as much as they are themselves). `auto` is `wide` below
+    100 patients, else percentile. All but `student` and `normal` stay inside the range of the statistic.
+
     Args:
         sums_PM: patients x M sums.
         statistic: from sums (... x M) to values (... x Q), vectorised over the leading axes.
         draws: bootstrap draws; the same seed and patients give the same draws in every call.
         level: nominal coverage.
         seed: of the draws.
-        method: percentile, bca, normal (value -+ z errors, for plug-in divergences: their draws are biased upwards
-            by as much as they are themselves), or auto (bca below 100 patients, else percentile).
+        method: how draws become an interval.
     """
     sums = np.asarray(sums_PM, dtype=float)
     n = len(sums)
@@ -77,24 +83,78 @@ def bootstrap(
     nothing = np.full(value.shape, np.nan)
     if n < 2 or draws < 1:
         return Interval(value, nothing, nothing, nothing, np.zeros(value.shape, int), n, "none: fewer than 2 patients")
-    values = np.concatenate([statistic(block) for block in resampled_sums(sums, draws=draws, seed=seed)])
-    chosen = method if method != "auto" else ("bca" if n < FEW_PATIENTS else "percentile")
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    if chosen == "bca":
-        jackknife = np.asarray(statistic(sums.sum(axis=0) - sums), dtype=float)
-        low, high = _bca(value, values, jackknife, tails)
+    chosen = method if method != "auto" else (FEW_METHOD if n < FEW_PATIENTS else "percentile")
+    influence = _influence(value, sums, statistic) if chosen in ("bca", "wide", "student") else nothing[None]
+    if chosen == "student":
+        values, spread = _studied(sums, influence, statistic, (draws, seed))
+        low, high = _student(value, values, spread, influence, level)
     else:
-        low, high = _quantiles(values, np.broadcast_to(tails[:, None], (2, value.size)).reshape(2, *value.shape))
+        values = np.concatenate([statistic(block) for block in resampled_sums(sums, draws=draws, seed=seed)])
+        tails = _tails(level, n if chosen == "wide" else None)
+        levels = np.broadcast_to(tails.reshape(2, *([1] * value.ndim)), (2, *value.shape))
+        if chosen in ("bca", "wide"):
+            levels = _bca_levels(value, values, influence, tails)
+        low, high = _quantiles(values, levels)
     defined = (~np.isnan(values)).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        centred = values - np.where(defined > 0, np.nansum(values, axis=0) / np.maximum(defined, 1), np.nan)
-        error = np.sqrt(np.nansum(centred**2, axis=0) / np.maximum(defined - 1, 1))
+    error = _deviation(values, defined)
     if chosen == "normal":
         z = float(require("scipy.special", extra="drift").ndtri((1 + level) / 2))
         low, high = value - z * error, value + z * error
     unknown = np.isnan(value) | (defined < 2)
     low, high, error = (np.where(unknown, np.nan, part) for part in (low, high, error))
     return Interval(value, low, high, error, draws - defined, n, chosen)
+
+
+def _deviation(values_DQ: Floats, defined_Q: np.ndarray) -> Floats:
+    with np.errstate(invalid="ignore"):
+        centre = np.where(defined_Q > 0, np.nansum(values_DQ, axis=0) / np.maximum(defined_Q, 1), np.nan)
+        error: Floats = np.sqrt(np.nansum((values_DQ - centre) ** 2, axis=0) / np.maximum(defined_Q - 1, 1))
+    return error
+
+
+def _tails(level: float, n: int | None) -> Floats:
+    """Both tail probabilities; widened for n patients: Phi(-+ sqrt(n / (n - 1)) t)."""
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    if n is None:
+        return tails
+    special = require("scipy.special", extra="drift")
+    widened: Floats = special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, tails))
+    return widened
+
+
+def _influence(value: Floats, sums_PM: Floats, statistic: Callable[[Floats], Floats]) -> Floats:
+    """How much each patient moves the statistic, P x Q: (P - 1) (mean of the leave-one-out values - each)."""
+    left_out = np.asarray(statistic(sums_PM.sum(axis=0) - sums_PM), dtype=float)
+    known = np.maximum((~np.isnan(left_out)).sum(axis=0), 1)
+    moved: Floats = np.nan_to_num(np.nansum(left_out, axis=0) / known - left_out)
+    return (len(sums_PM) - 1) * moved
+
+
+def _studied(
+    sums_PM: Floats, influence_PQ: Floats, statistic: Callable[[Floats], Floats], plan: tuple[int, int]
+) -> tuple[Floats, Floats]:
+    """Values of the draws and their own standard errors."""
+    n, width = sums_PM.shape
+    flat = influence_PQ.reshape(n, -1)
+    values, errors = [], []
+    for block in resampled_sums(np.concatenate([sums_PM, flat, flat**2], axis=1), draws=plan[0], seed=plan[1]):
+        value = statistic(block[:, :width])
+        first, second = block[:, width : width + flat.shape[1]], block[:, width + flat.shape[1] :]
+        errors.append(np.sqrt(np.maximum(second - first**2 / n, 0.0)).reshape(value.shape) / n)
+        values.append(value)
+    return np.concatenate(values), np.concatenate(errors)
+
+
+def _student(
+    value: Floats, values_DQ: Floats, error_DQ: Floats, influence_PQ: Floats, level: float
+) -> tuple[Floats, Floats]:
+    """value - quantiles of (draw - value) / error of the draw, times the error; draws without an error are left out."""
+    n = len(influence_PQ)
+    error = np.sqrt(np.maximum((influence_PQ**2).sum(axis=0) - influence_PQ.sum(axis=0) ** 2 / n, 0.0)) / n
+    studied = divide(values_DQ - value, error_DQ)
+    tails = _tails(level, None)
+    low, high = _quantiles(studied, np.broadcast_to(tails.reshape(2, *([1] * value.ndim)), (2, *value.shape)))
+    return value - high * error, value - low * error
 
 
 def resampled_sums(sums_PM: Floats, *, draws: int, seed: int) -> list[Floats]:
@@ -125,20 +185,18 @@ def _quantiles(values_DQ: Floats, levels_2Q: Floats) -> tuple[Floats, Floats]:
     return ends[0], ends[1]
 
 
-def _bca(value_Q: Floats, values_DQ: Floats, jackknife_PQ: Floats, tails: Floats) -> tuple[Floats, Floats]:
-    """Bias-corrected and accelerated levels (B. Efron, JASA 1987;82:171), then quantiles at them."""
+def _bca_levels(value_Q: Floats, values_DQ: Floats, influence_PQ: Floats, tails: Floats) -> Floats:
+    """Bias-corrected and accelerated levels, 2 x Q."""
     normal = require("scipy.special", extra="drift")
     defined = np.maximum((~np.isnan(values_DQ)).sum(axis=0), 1)
     # Half of the ties count as below, else a discrete statistic is shifted.
     below = ((values_DQ < value_Q).sum(axis=0) + 0.5 * (values_DQ == value_Q).sum(axis=0)) / defined
     bias = normal.ndtri(np.clip(below, 0.5 / defined, 1 - 0.5 / defined))
-    known = np.maximum((~np.isnan(jackknife_PQ)).sum(axis=0), 1)
-    deviation = np.nan_to_num(np.nansum(jackknife_PQ, axis=0) / known - jackknife_PQ)
-    cubes, squares = (deviation**3).sum(axis=0), (deviation**2).sum(axis=0)
+    cubes, squares = (influence_PQ**3).sum(axis=0), (influence_PQ**2).sum(axis=0)
     acceleration = np.nan_to_num(divide(cubes, 6 * squares**1.5, tiny=0.0))
     z = normal.ndtri(tails).reshape(2, *([1] * value_Q.ndim))
-    levels = normal.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
-    return _quantiles(values_DQ, levels)
+    levels: Floats = normal.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    return levels
 
 
 def smallest_detectable(error: ArrayLike, *, alpha: float = 0.05, power: float = 0.8) -> Floats:
@@ -146,3 +204,25 @@ def smallest_detectable(error: ArrayLike, *, alpha: float = 0.05, power: float =
     normal = require("scipy.special", extra="drift")
     result: Floats = (normal.ndtri(1 - alpha / 2) + normal.ndtri(power)) * np.asarray(error, dtype=float)
     return result
+
+
+def smallest_detectable_spread(null_B: ArrayLike, n_groups: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Smallest true standard deviation between group means that the permutation test of their variance would find.
+
+    Under the null the variance of k means is m / (k - 1) times chi-squared with k - 1 degrees of freedom, m its mean;
+    true differences make it non-central, with non-centrality (k - 1) v / m for a true variance v.
+
+    Args:
+        null_B: variances under permutation.
+        n_groups: k.
+        alpha: level of the test.
+        power: probability of finding it.
+    """
+    null = np.asarray(null_B, dtype=float)
+    null = null[~np.isnan(null)]
+    if n_groups < 2 or len(null) * alpha < 1 or not null.mean() > 0:
+        return float("nan")
+    special = require("scipy.special", extra="drift")
+    freedom, mean = n_groups - 1, float(null.mean())
+    threshold = float(np.quantile(null, 1 - alpha)) * freedom / mean
+    return float(np.sqrt(special.chndtrinc(threshold, freedom, 1 - power) * mean / freedom))

@@ -1,16 +1,17 @@
 """What `cxr-max drift` does: open the data, compute the report, write it."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cxr_max import data, mimic, roots
-from cxr_max.drift import reporting, sources
+from cxr_max.drift import reporting, sources, stages
 from cxr_max.drift.config import from_options
 from cxr_max.drift.page import writing
 from cxr_max.drift.result import DriftReport
 from cxr_max.errors import UsageError
-from cxr_max.folders import is_restricted, new_dir, refuse_git, restricted_dir
+from cxr_max.folders import fsync_dir, is_restricted, new_dir, refuse_git, restricted_dir
 from cxr_max.schema import Scannable
 
 
@@ -49,6 +50,8 @@ def open_data(
 def write(report: DriftReport, out: Path, *, overwrite: bool = False) -> dict[str, str]:
     """Write `index.html`, its figures and `report.json` (aggregates, may be shared), and `restricted/` (per instance).
 
+    A new folder appears whole or not at all; with `overwrite` each file does.
+
     Args:
         report: the report.
         out: folder, new or empty unless `overwrite`.
@@ -59,7 +62,21 @@ def write(report: DriftReport, out: Path, *, overwrite: bool = False) -> dict[st
         RestrictedDataError: real data, and the folder lies inside a git work tree.
     """
     new_dir(out, overwrite=overwrite)
-    out.mkdir(parents=True, exist_ok=True)
+    if out.is_dir() and any(out.iterdir()):
+        _fill(report, out)
+    else:
+        draft = out.parent / f".{out.name}.partial"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        _fill(report, draft)
+        if out.is_dir():
+            out.rmdir()
+        draft.rename(out)
+        fsync_dir(out.parent)
+    return {"report": str(out / "report.json"), "page": str(out / "index.html"), "restricted": str(out / "restricted")}
+
+
+def _fill(report: DriftReport, out: Path) -> None:
     restricted = out / "restricted"
     if is_restricted(bool(report.about["synthetic"])):
         restricted_dir(restricted)
@@ -72,7 +89,6 @@ def write(report: DriftReport, out: Path, *, overwrite: bool = False) -> dict[st
         draft.replace(restricted / f"{name}.parquet")
     report.to_json(out / "report.json")
     writing.write(report.plain(), out)
-    return {"report": str(out / "report.json"), "page": str(out / "index.html"), "restricted": str(restricted)}
 
 
 def run(
@@ -87,17 +103,20 @@ def run(
 ) -> DriftReport:
     """Open, report and write; `options` as in `reporting.report`.
 
+    Finished stages are kept in the user's cache until the report is written: the same call goes on after a kill.
+
     Raises:
         CxrMaxError: see `open_data`, `reporting.report` and `write`.
     """
-    given = {k: v for k, v in options.items() if v is not None}
-    from_options(given)  # type: ignore[arg-type]
+    config = from_options({k: v for k, v in options.items() if v is not None})  # type: ignore[arg-type]
     new_dir(out, overwrite=overwrite)
     opened = open_data(release, texts, *where)
     older = None if against is None else data.open_release(against)
     # A folder that may not be written is found out before the long computation.
     if is_restricted(bool(opened.manifest.get("synthetic", False))):
         refuse_git(out)
-    report = reporting.report(opened, against=older, **given)
+    store = stages.open_store(opened, older, config)
+    report = reporting.staged(opened, older, config, store)
     write(report, out, overwrite=overwrite)
+    store.remove()
     return report

@@ -110,11 +110,15 @@ def texts(data: Scannable, frames: Frames, keep: pl.Series | None = None) -> Ite
     if keep is not None:
         index = index.filter(pl.col("t").is_in(keep.implode()))
     wanted = needed(data, "trajectories").select(*KEYS, "trajectory")
-    total = int(wanted.select(pl.len()).collect().item())
-    for start in range(0, total, _BATCH):
+    for start in range(0, batches(data) * _BATCH, _BATCH):
         batch = wanted.slice(start, _BATCH).collect().join(index, on=KEYS)
         if len(batch):
             yield batch["t"].to_list(), batch["trajectory"].to_list()
+
+
+def batches(data: Scannable) -> int:
+    """Number of batches of `texts`, those included that hold none of the wanted rows."""
+    return -(-int(needed(data, "trajectories").select(pl.len()).collect().item()) // _BATCH)
 
 
 class TextTables:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_max.drift import along, between, lexical, permute, sources, textforms
-from cxr_max.drift.compare import Extra
 from cxr_max.drift.config import Config
 from cxr_max.drift.encoded import Encoded
+from cxr_max.drift.extra import Extra
 from cxr_max.drift.stats import c2st, energy_distance, mmd
 from cxr_max.schema import Scannable
 

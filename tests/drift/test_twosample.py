@@ -5,6 +5,7 @@ import pytest
 
 from cxr_max import drift
 from cxr_max.drift import textforms, twosample
+from cxr_max.drift.extra import Extra
 from cxr_max.drift.sources import TextTables
 
 CONFIG = drift.Config(permutations=99, embedding_n=200)
@@ -74,6 +75,6 @@ def test_rows_of_the_report(tables: TextTables, encoded: drift.encoded.Encoded) 
     }  # fmt: skip
     assert len(extra.pairs) == 21 * 7
     assert len(extra.tests) == 21 * 7 + 3
-    assert twosample.compute(tables, encoded, drift.Config(embedding_n=0)) == ([], [], [], (), {})
+    assert twosample.compute(tables, encoded, drift.Config(embedding_n=0)) == Extra()
     few = twosample.compute(tables, encoded, drift.Config(embedding_n=3))
     assert "left out" in few.notes[0]

@@ -9,6 +9,7 @@ permutation has the same mass per bin, and the plug-in bias of G_t is the same i
 where density varies.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,9 @@ class Constancy(NamedTuple):
         change: first bin after the one best change of the mean, or None.
         p_change: of the cost drop.
         null_deviation: deviations under the null.
+        detectable_trend: smallest rise in bits, from the first to the last bin of a straight trend, that the slope
+            test would find with power .8; NaN when no rise would, as with three bins.
+        detectable_change: the same for a step in the middle and the change-point test.
         n_slots: finding-bearing steps.
         n_movable: of them in a group of two or more.
     """
@@ -71,6 +75,8 @@ class Constancy(NamedTuple):
     change: int | None
     p_change: float
     null_deviation: Floats
+    detectable_trend: float
+    detectable_change: float
     n_slots: int
     n_movable: int
 
@@ -128,6 +134,44 @@ def _null(
     return np.concatenate(curves) if curves else np.zeros((0, shape[1]))
 
 
+def largest_drops(curves_BK: Floats) -> Floats:
+    """Largest drop of cost by one change, of each curve; NaN below four known bins."""
+    curves = np.atleast_2d(curves_BK)
+    known = ~np.isnan(curves[0])
+    return change_point.drops(curves[:, known]).max(axis=1) if known.sum() >= 4 else np.full(len(curves), np.nan)
+
+
+def smallest_detectable(
+    null_BK: Floats, pattern_K: ArrayLike, statistic: Callable[[Floats], Floats], *, alpha: float = 0.05
+) -> float:
+    """Smallest multiple of a pattern, added to curves as they are under the null, that is found with power .8.
+
+    Args:
+        null_BK: curves under the null.
+        pattern_K: what is added, one per bin.
+        statistic: of curves, larger = less constant; the critical value is that of the permutation test.
+        alpha: level of the test.
+    """
+    values = statistic(null_BK)
+    allowed = int(alpha * (len(values) + 1) + 1e-9) - 1
+    if allowed < 0 or np.isnan(values).any():
+        return float("nan")
+    critical = float(np.sort(values)[len(values) - 1 - allowed]) + 1e-9
+    pattern = np.asarray(pattern_K, dtype=float)
+
+    def power(size: float) -> float:
+        return float((statistic(null_BK + size * pattern) > critical).mean())
+
+    # The largest rise makes the noise of the curves irrelevant.
+    low, high = 0.0, 1e3 * float(np.nanmax(null_BK) - np.nanmin(null_BK))
+    if not power(high) >= 0.8:
+        return float("nan")
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle) >= 0.8 else (middle, high)
+    return high
+
+
 def compute(slots: Slots, shape: tuple[int, int, int, int], *, permutations: int = 199, seed: int = 0) -> Constancy:
     """Test that G_t is constant.
 
@@ -144,7 +188,8 @@ def compute(slots: Slots, shape: tuple[int, int, int, int], *, permutations: int
     both = np.concatenate([observed[None], null])
     deviation, slope = deviations(both), slopes(both)
     known = ~np.isnan(observed)
-    drop = change_point.drops(both[:, known]).max(axis=1) if known.sum() >= 4 else np.full(len(both), np.nan)
+    drop = largest_drops(both)
+    bins = np.arange(shape[1])
     change = change_point.compute(observed[known]).first if known.sum() >= 4 else None
     with np.errstate(invalid="ignore"):
         expected = null.mean(axis=0)
@@ -152,5 +197,8 @@ def compute(slots: Slots, shape: tuple[int, int, int, int], *, permutations: int
         observed, expected, float(deviation[0]), permute.p_value(float(deviation[0]), deviation[1:]),
         float(slope[0]), permute.p_value(abs(float(slope[0])), np.abs(slope[1:])),
         None if change is None else int(np.flatnonzero(known)[change]), permute.p_value(float(drop[0]), drop[1:]),
-        deviation[1:], len(slots.group), int(sizes[sizes > 1].sum()),
+        deviation[1:],
+        smallest_detectable(null, bins / max(shape[1] - 1, 1), lambda c: np.abs(slopes(c))),
+        smallest_detectable(null, bins >= shape[1] / 2, largest_drops),
+        len(slots.group), int(sizes[sizes > 1].sum()),
     )  # fmt: skip
