@@ -81,22 +81,7 @@ def encode(
     frames = sources.read_frames(data, config, shard=shard)
     vocabulary = vocabulary_of(data, frames.teachers)
     prompted_L, prompted_K = _prompted(frames.instances["diseases"].to_list(), vocabulary)
-    n_T = len(frames.trajectories)
-    refusal, n_steps = frames.trajectories["refusal"].to_list(), frames.trajectories["n_steps"].to_list()
-    stored = None if fresh else sources.scan(data, "findings")
-    step_table = None if fresh else sources.scan(data, "steps")
-    if stored is not None and step_table is not None:
-        found = _stored_findings(stored, frames, vocabulary)
-        steps = _stored_steps(step_table, frames)
-        silent = np.bincount(found.row, minlength=n_T) == 0
-        refusal_T = np.array([bool(silent[t]) if r is None else r for t, r in enumerate(refusal)], dtype=bool)
-        counted = np.bincount(steps.row, minlength=n_T)
-        steps_T = np.array([counted[t] if n is None else n for t, n in enumerate(n_steps)], dtype=np.int64)
-    else:
-        extracted = _extract_trajectories(data, frames, vocabulary, config, store or Store())
-        found, steps = extracted.findings, extracted.steps
-        refusal_T = np.array([extracted.refusal.get(t, True) for t in range(n_T)], dtype=bool)
-        steps_T = np.array([extracted.n_steps.get(t, 0) for t in range(n_T)], dtype=np.int64)
+    found, steps, refusal_T, steps_T = _candidates(data, frames, vocabulary, config, None if fresh else data, store)
     instance_T = frames.trajectories["i"].to_numpy().astype(np.int64)
     steps = _only_prompted(steps, prompted_L[instance_T])
     sections, reference = _references(data, frames, vocabulary, config)
@@ -126,6 +111,32 @@ def encode(
         similarity_T=lexical.similarities(data, frames, config),
         shard=shard[0],
     )
+
+
+def _candidates(
+    data: Scannable,
+    frames: sources.Frames,
+    vocabulary: Vocabulary,
+    config: Config,
+    tables: Scannable | None,
+    store: Store | None,
+) -> tuple[Findings, Steps, Any, Any]:
+    """Findings, steps, refusals and numbers of steps: of the tables where they hold them, else from the texts."""
+    n_T = len(frames.trajectories)
+    refusal, n_steps = frames.trajectories["refusal"].to_list(), frames.trajectories["n_steps"].to_list()
+    stored = None if tables is None else sources.scan(tables, "findings")
+    step_table = None if tables is None else sources.scan(tables, "steps")
+    if stored is not None and step_table is not None:
+        found, steps = _stored_findings(stored, frames, vocabulary), _stored_steps(step_table, frames)
+        silent = np.bincount(found.row, minlength=n_T) == 0
+        refusal_T = np.array([bool(silent[t]) if r is None else r for t, r in enumerate(refusal)], dtype=bool)
+        counted = np.bincount(steps.row, minlength=n_T)
+        steps_T = np.array([counted[t] if n is None else n for t, n in enumerate(n_steps)], dtype=np.int64)
+        return found, steps, refusal_T, steps_T
+    extracted = _extract_trajectories(data, frames, vocabulary, config, store or Store())
+    refusal_T = np.array([extracted.refusal.get(t, True) for t in range(n_T)], dtype=bool)
+    steps_T = np.array([extracted.n_steps.get(t, 0) for t in range(n_T)], dtype=np.int64)
+    return extracted.findings, extracted.steps, refusal_T, steps_T
 
 
 def _prompted(diseases: Sequence[Sequence[str] | None], vocabulary: Vocabulary) -> tuple[Any, Any]:

@@ -90,10 +90,10 @@ def bootstrap(
         low, high = _student(value, values, spread, influence, level)
     else:
         values = np.concatenate([statistic(block) for block in resampled_sums(sums, draws=draws, seed=seed)])
-        tails = _tails(level, n if chosen == "wide" else None)
-        levels = np.broadcast_to(tails.reshape(2, *([1] * value.ndim)), (2, *value.shape))
         if chosen in ("bca", "wide"):
-            levels = _bca_levels(value, values, influence, tails)
+            levels = _bca_levels(value, values, influence, _limits(level, n if chosen == "wide" else None))
+        else:
+            levels = _both((1 - level) / 2, value.shape)
         low, high = _quantiles(values, levels)
     defined = (~np.isnan(values)).sum(axis=0)
     error = _deviation(values, defined)
@@ -112,14 +112,12 @@ def _deviation(values_DQ: Floats, defined_Q: np.ndarray) -> Floats:
     return error
 
 
-def _tails(level: float, n: int | None) -> Floats:
-    """Both tail probabilities; widened for n patients: Phi(-+ sqrt(n / (n - 1)) t)."""
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    if n is None:
-        return tails
+def _limits(level: float, n: int | None) -> Floats:
+    """Normal quantiles of both tails; for n patients widened to -+ sqrt(n / (n - 1)) t, at most 4."""
     special = require("scipy.special", extra="drift")
-    widened: Floats = special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, tails))
-    return widened
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    z: Floats = special.ndtri(tails) if n is None else np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, tails)
+    return np.clip(z, -4.0, 4.0)
 
 
 def _influence(value: Floats, sums_PM: Floats, statistic: Callable[[Floats], Floats]) -> Floats:
@@ -152,8 +150,7 @@ def _student(
     n = len(influence_PQ)
     error = np.sqrt(np.maximum((influence_PQ**2).sum(axis=0) - influence_PQ.sum(axis=0) ** 2 / n, 0.0)) / n
     studied = divide(values_DQ - value, error_DQ)
-    tails = _tails(level, None)
-    low, high = _quantiles(studied, np.broadcast_to(tails.reshape(2, *([1] * value.ndim)), (2, *value.shape)))
+    low, high = _quantiles(studied, _both((1 - level) / 2, value.shape))
     return value - high * error, value - low * error
 
 
@@ -185,8 +182,12 @@ def _quantiles(values_DQ: Floats, levels_2Q: Floats) -> tuple[Floats, Floats]:
     return ends[0], ends[1]
 
 
-def _bca_levels(value_Q: Floats, values_DQ: Floats, influence_PQ: Floats, tails: Floats) -> Floats:
-    """Bias-corrected and accelerated levels, 2 x Q."""
+def _both(tail: float, shape: tuple[int, ...]) -> Floats:
+    return np.stack([np.full(shape, tail), np.full(shape, 1 - tail)])
+
+
+def _bca_levels(value_Q: Floats, values_DQ: Floats, influence_PQ: Floats, limits: Floats) -> Floats:
+    """Bias-corrected and accelerated levels at two normal quantiles, 2 x Q."""
     normal = require("scipy.special", extra="drift")
     defined = np.maximum((~np.isnan(values_DQ)).sum(axis=0), 1)
     # Half of the ties count as below, else a discrete statistic is shifted.
@@ -194,8 +195,9 @@ def _bca_levels(value_Q: Floats, values_DQ: Floats, influence_PQ: Floats, tails:
     bias = normal.ndtri(np.clip(below, 0.5 / defined, 1 - 0.5 / defined))
     cubes, squares = (influence_PQ**3).sum(axis=0), (influence_PQ**2).sum(axis=0)
     acceleration = np.nan_to_num(divide(cubes, 6 * squares**1.5, tiny=0.0))
-    z = normal.ndtri(tails).reshape(2, *([1] * value_Q.ndim))
-    levels: Floats = normal.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    moved = bias + limits.reshape(2, *([1] * value_Q.ndim))
+    # Far in the tails of few patients the correction has a pole; the level then is that of the extreme draw.
+    levels: Floats = normal.ndtr(bias + moved / np.maximum(1 - acceleration * moved, 0.05))
     return levels
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cxr_max import drift, findings, teachers
 from cxr_max.drift import config as drift_config
-from cxr_max.drift import published, reporting
+from cxr_max.drift import multiplicity, published, reporting
 from cxr_max.drift.encoded import Encoded, subset
 from cxr_max.drift.sources import TextTables
 from cxr_max.drift.stats.finding_alignment import harmonic
@@ -119,6 +119,12 @@ def test_tests_hold_their_rules(report: drift.DriftReport) -> None:
     assert set(tests.filter(pl.col("family") == "headline")["correction"]) == {"holm"}
     assert set(tests.filter(pl.col("family") != "headline")["correction"]) == {"bh"}
     assert len(tests.filter(pl.col("family") == "headline")) == 4
+    told = tests.filter(
+        pl.col("test").str.contains("any teacher differs: (?:precision|recall)|is constant|has a trend .plain")
+        & pl.col("p").is_not_nan()
+    )
+    assert len(told) >= 6
+    assert (told["smallest_detectable"] > 0).all()
     silent = tests.filter(pl.col("note").str.starts_with("not tested"))
     assert silent["p"].is_nan().all()
 
@@ -289,11 +295,23 @@ def _series(report: drift.DriftReport, frame: str) -> list[str]:
 
 def test_subgroups(encoded: Encoded, tables: TextTables) -> None:
     few = drift.Config(draws=20, permutations=5, shuffles=2, by=("view", "split", "n_diseases", "single_disease"))
-    rows = drift.from_encoded(encoded, few, tables.manifest).teachers.filter(pl.col("by").is_not_null())
+    result = drift.from_encoded(encoded, few, tables.manifest)
+    rows = result.teachers.filter(pl.col("by").is_not_null())
     assert set(rows["by"]) >= {"split", "n_diseases", "single_disease"}
     small = rows.filter(pl.col("n_patients") < drift_config.MIN_PATIENTS)
     assert len(small) > 0
     assert small["value"].is_nan().all()
+    assert set(small["note"]) == {"not enough patients"}
+    tests = result.tests.filter(pl.col("family") == "subgroups")
+    assert len(tests) == 2 * len(rows.select("by", "group").unique())
+    assert set(tests["correction"]) == {"bh"}
+    tested = tests.filter(pl.col("n_patients") >= drift_config.MIN_PATIENTS)
+    assert len(tested) > 0
+    assert tested["p_adjusted"].to_list() == pytest.approx(
+        [p for p in multiplicity.adjust(tests["p"].to_list()) if not math.isnan(p)]
+    )
+    small = tests.filter(pl.col("n_patients") < drift_config.MIN_PATIENTS)
+    assert small["p"].is_nan().all()
     assert set(small["note"]) == {"not enough patients"}
     train = subset(encoded, encoded.split_I == "train")
     alone = drift.from_encoded(train, replace(few, by=()), tables.manifest)

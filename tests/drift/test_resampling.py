@@ -206,3 +206,61 @@ def test_bootstrap_chooses_wider_tails_for_few_patients() -> None:
 
 def test_smallest_detectable_effect() -> None:
     assert float(resample.smallest_detectable(1.0)) == pytest.approx(1.959964 + 0.841621, abs=1e-6)
+
+
+def test_wide_intervals_have_the_tails_of_students_t() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for n in (5, 30, 99):
+        want = math.sqrt(n / (n - 1)) * stats.t.ppf([0.025, 0.975], n - 1)
+        assert resample._limits(0.95, n) == pytest.approx(want)
+    rng = np.random.default_rng(8)
+    sums = np.column_stack([rng.normal(size=20), np.ones(20), rng.normal(size=20)])
+    wide, bca = (resample.bootstrap(sums, ratio, draws=4000, method=m) for m in ("wide", "bca"))
+    assert (wide.low < bca.low).all()
+    assert (wide.high > bca.high).all()
+    half = stats.t.ppf(0.975, 19) * sums[:, 0].std(ddof=1) / math.sqrt(20)
+    assert (wide.high - wide.low)[0] / 2 == pytest.approx(half, rel=0.08)
+
+
+def test_studentised_intervals_against_a_loop() -> None:
+    rng = np.random.default_rng(9)
+    values = rng.exponential(size=15)
+    sums = np.column_stack([values, np.ones(15), values])
+    ours = resample.bootstrap(sums, ratio, draws=128, seed=3, method="student")
+    studied = []
+    for picks in np.random.default_rng(3).integers(0, 15, size=(128, 15)):
+        draw = values[picks]
+        studied.append((draw.mean() - values.mean()) / (draw.std(ddof=0) / math.sqrt(15)))
+    error = values.std(ddof=0) / math.sqrt(15)
+    low, high = np.quantile(studied, [0.025, 0.975])
+    assert ours.low[0] == pytest.approx(values.mean() - high * error)
+    assert ours.high[0] == pytest.approx(values.mean() - low * error)
+    flat = resample.bootstrap(np.ones((15, 3)), ratio, draws=100, method="student")
+    assert np.isnan(flat.low).all() or (flat.low == flat.value).all()
+
+
+@pytest.mark.slow
+def test_a_spread_that_can_be_found_is_found_eight_times_in_ten() -> None:
+    rng = np.random.default_rng(10)
+    n, k, error = 120, 7, 1.0
+    noise = rng.normal(0, error, (n, k))
+    null = [np.var(rng.permuted(noise, axis=1).mean(axis=0)) for _ in range(499)]
+    smallest = resample.smallest_detectable_spread(null, k)
+    true = np.linspace(-1, 1, k)
+    true *= smallest / true.std()
+    found = []
+    for _ in range(200):
+        world = rng.normal(0, error, (n, k)) + true
+        shuffled = [np.var(rng.permuted(world, axis=1).mean(axis=0)) for _ in range(99)]
+        found.append(permute.p_value(float(np.var(world.mean(axis=0))), shuffled) <= 0.05)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.11)
+
+
+def test_spread_that_can_be_found_is_undefined_without_a_null() -> None:
+    assert math.isnan(resample.smallest_detectable_spread([], 7))
+    assert math.isnan(resample.smallest_detectable_spread([0.1] * 100, 1))
+    assert math.isnan(resample.smallest_detectable_spread([0.0] * 100, 7))
+    scale = np.random.default_rng(11).chisquare(6, 4000) / 7
+    assert resample.smallest_detectable_spread(scale * 4, 7) == pytest.approx(
+        2 * resample.smallest_detectable_spread(scale, 7)
+    )

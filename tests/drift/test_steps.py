@@ -148,3 +148,19 @@ def test_drift_along_the_steps_is_found_when_planted_and_not_when_absent() -> No
     absent = [step_constancy.compute(planted(s, 0.0), shape, permutations=99, seed=s).p for s in range(20)]
     assert max(found) <= 0.05
     assert sum(p <= 0.05 for p in absent) <= 4
+
+
+def test_trends_that_can_be_found() -> None:
+    rng = np.random.default_rng(3)
+    null = rng.normal(0, 0.01, (199, 5))
+    slope = step_constancy.smallest_detectable(null, np.arange(5) / 4, lambda c: np.abs(step_constancy.slopes(c)))
+    step = step_constancy.smallest_detectable(null, np.arange(5) >= 2.5, step_constancy.largest_drops)
+    assert 0.01 < slope < 0.2
+    assert 0.01 < step < 0.1
+    fresh = rng.normal(0, 0.01, (4000, 5)) + slope * np.arange(5) / 4
+    critical = np.sort(np.abs(step_constancy.slopes(null)))[-10]
+    assert (np.abs(step_constancy.slopes(fresh)) > critical).mean() == pytest.approx(0.8, abs=0.1)
+    few = step_constancy.smallest_detectable(null[:, :3], np.arange(3) / 2, lambda c: np.abs(step_constancy.slopes(c)))
+    assert math.isnan(few), "a rank correlation over three bins is extreme too often by chance"
+    none = step_constancy.smallest_detectable(null[:0], np.arange(5), step_constancy.largest_drops)
+    assert math.isnan(none)

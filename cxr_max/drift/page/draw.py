@@ -65,9 +65,15 @@ def render(figure: Figure, kind: str, *, narrow: bool = False) -> bytes:
     return out.getvalue()
 
 
-def inline(figure: Figure, *, narrow: bool) -> str:
-    """The figure as SVG to stand inside a page: ids made unique, no XML head, scaled to its container."""
-    text = render(figure, "svg", narrow=narrow).decode()
+def inline(figure: Figure, *, narrow: bool, drawn: bytes | None = None) -> str:
+    """The figure as SVG to stand inside a page: ids made unique, no XML head, scaled to its container.
+
+    Args:
+        figure: what to draw.
+        narrow: in which form.
+        drawn: `render(figure, "svg", narrow=narrow)`, when it is at hand.
+    """
+    text = (drawn or render(figure, "svg", narrow=narrow)).decode()
     text = text[text.index("<svg") :]
     prefix = f"{figure.name}-{'n' if narrow else 'w'}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)

@@ -17,16 +17,21 @@ from cxr_max.optional import require
 from cxr_max.progress import track
 
 
-def html(plain: Mapping[str, Any]) -> str:
-    """The page as one self-contained file, from a report's plain data (`DriftReport.plain()` or a `report.json`)."""
-    data = Data(plain)
+def html(plain: Mapping[str, Any], drawn: Mapping[str, bytes] | None = None) -> str:
+    """The page as one self-contained file, from a report's plain data (`DriftReport.plain()` or a `report.json`).
+
+    Args:
+        plain: the report.
+        drawn: wide SVG of figures by name, where they are drawn already.
+    """
+    data, svg = Data(plain), drawn or {}
     jinja2 = require("jinja2", extra="drift")
     markup = require("markupsafe", extra="drift").Markup
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = resources.files("cxr_max.drift.page").joinpath("template.html.j2").read_text(encoding="utf-8")
     figures = [
         {"name": f.name, "title": f.title, "caption": f.caption,
-         "wide": markup(inline(f, narrow=False)), "narrow": markup(inline(f, narrow=True))}
+         "wide": markup(inline(f, narrow=False, drawn=svg.get(f.name))), "narrow": markup(inline(f, narrow=True))}
         for f in track(all_figures(data), "figures of the page")
     ]  # fmt: skip
     text = environment.from_string(template).render(
@@ -46,13 +51,15 @@ def html(plain: Mapping[str, Any]) -> str:
 
 def write(plain: Mapping[str, Any], out: Path) -> list[Path]:
     """Write `index.html` and NAME.png, NAME.svg of each figure into a folder; the same report gives the same files."""
-    written = []
+    written, drawn = [], {}
     for figure in track(all_figures(Data(plain)), "figures as files"):
         for kind in ("png", "svg"):
             path = out / f"{figure.name}.{kind}"
-            write_atomic(path, render(figure, kind))
+            content = render(figure, kind)
+            write_atomic(path, content)
             written.append(path)
-    write_atomic(out / "index.html", html(plain))
+            drawn[figure.name] = content
+    write_atomic(out / "index.html", html(plain, drawn))
     return [out / "index.html", *written]
 
 

@@ -152,9 +152,9 @@ def smallest_detectable(
         statistic: of curves, larger = less constant; the critical value is that of the permutation test.
         alpha: level of the test.
     """
-    values = statistic(null_BK)
-    allowed = int(alpha * (len(values) + 1) + 1e-9) - 1
-    if allowed < 0 or np.isnan(values).any():
+    allowed = int(alpha * (len(null_BK) + 1) + 1e-9) - 1
+    values = statistic(null_BK) if allowed >= 0 else np.full(1, np.nan)
+    if np.isnan(values).any():
         return float("nan")
     critical = float(np.sort(values)[len(values) - 1 - allowed]) + 1e-9
     pattern = np.asarray(pattern_K, dtype=float)
