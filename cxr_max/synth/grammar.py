@@ -188,6 +188,21 @@ def _every() -> Iterator[tuple[str, str, str, Template]]:
                     yield concept.id, voice, "absent", bare._replace(text=frame.replace("{bare}", bare.text))
 
 
+def teacher_clauses() -> Iterator[tuple[int, str, str, str]]:
+    """Every whole clause of the teachers, summaries included: concept, status, form (plain, one, both), text."""
+    for concept, bank in enumerate(_banks("teacher")):
+        for form, clauses in bank.clauses.items():
+            yield from ((concept, "present", form, t.text) for t in clauses)
+        for form, nouns in bank.nouns.items():
+            for kind, status in (("present", "present"), ("summary", "present"), ("uncertain", "uncertain")):
+                yield from ((concept, status, form, _insert(f, n)) for n in nouns for f in _frames("teacher", kind))
+        yield from ((concept, "absent", "plain", t.text) for t in bank.absent)
+        for bare in bank.bare:
+            yield from (
+                (concept, "absent", "plain", f.replace("{bare}", bare.text)) for f in _frames("teacher", "absent")
+            )
+
+
 def fill(choice: Choice, side: int) -> str:
     """The clause of a choice for a side code, without a full stop, with a capital letter."""
     text = choice.pattern

@@ -1,0 +1,200 @@
+"""What a benchmark fixes before the first run, and what a user chooses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxr_max.align import methods
+from cxr_max.errors import UnknownNameError, UsageError
+from cxr_max.evaluation import rows
+from cxr_max.evaluation.rows import Row
+from cxr_max.roots import Root
+from cxr_max.teachers import TEACHER_IDS
+
+MAX_TRIALS = 4
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One score that is decided on.
+
+    Attributes:
+        task, score, group: as in a run's table.
+        title: what it is, in the words of the table.
+    """
+
+    task: str
+    score: str
+    group: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Design:
+    """Fixed in the recipe before any run.
+
+    Attributes:
+        primary: the endpoint verdicts rest on.
+        second: the endpoint beside it; both stand in one Holm family.
+        chosen_by: the score on validate that settings are chosen by.
+        rows: names of the rows, when none are asked for.
+        baseline: row all others are compared with.
+        contrasts: further pairs (row, other), in the same family.
+        sft_epochs: how often a fresh row sees every completion.
+        epochs: how often a row that starts from sft sees every completion of its stage.
+        fresh_rates: learning rates a fresh row tries, at most 4.
+        continued_rates: learning rates a supervised row that starts from sft tries, as many.
+        preference: (beta, learning rate) pairs a preference row tries, as many.
+        trial_seeds: seeds of the trials.
+        trial_length: of a trial, as a share of the epochs.
+        predictor: arguments of the predictor `hf`.
+        undertrained: the whole design shows the pipeline and nothing else.
+    """
+
+    primary: Endpoint
+    second: Endpoint
+    chosen_by: Endpoint
+    rows: tuple[str, ...]
+    baseline: str = "sft"
+    contrasts: tuple[tuple[str, str], ...] = ()
+    sft_epochs: float = 1.0
+    epochs: float = 1.0
+    fresh_rates: tuple[float, ...] = (1e-4,)
+    continued_rates: tuple[float, ...] = (2e-5,)
+    preference: tuple[tuple[float, float], ...] = ((0.1, 2e-5),)
+    trial_seeds: int = 2
+    trial_length: float = 0.5
+    predictor: Mapping[str, Any] = field(default_factory=dict)
+    undertrained: bool = False
+
+    def __post_init__(self) -> None:
+        counts = {len(self.fresh_rates), len(self.continued_rates), len(self.preference)}
+        if len(counts) > 1 or not 1 <= counts.pop() <= MAX_TRIALS:
+            raise UsageError(f"every kind of row tries equally many settings, 1 to {MAX_TRIALS}")
+        if self.sft_epochs <= 0 or self.epochs <= 0 or not 0 < self.trial_length <= 1 or self.trial_seeds < 1:
+            raise UsageError("epochs, trial_length and trial_seeds are above 0, trial_length at most 1")
+        if self.baseline not in self.rows:
+            raise UsageError(f"the baseline {self.baseline!r} is none of the rows {', '.join(self.rows)}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is chosen on validate: learning rate and, for methods that have one, beta."""
+
+    learning_rate: float
+    beta: float | None = None
+
+    @property
+    def hyper(self) -> dict[str, float]:
+        """The method's settings among them."""
+        return {} if self.beta is None else {"beta": self.beta}
+
+    def __str__(self) -> str:
+        beta = "" if self.beta is None else f", beta {self.beta:g}"
+        return f"lr {self.learning_rate:g}{beta}"
+
+
+def candidates(design: Design, row: Row) -> tuple[Setting, ...]:
+    """The settings a row tries on validate: equally many for every row that is trained."""
+    if not row.trained:
+        return ()
+    if has_beta(row.method):
+        return tuple(Setting(rate, beta) for beta, rate in design.preference)
+    rates = design.fresh_rates if row.start == "fresh" else design.continued_rates
+    return tuple(Setting(rate) for rate in rates)
+
+
+def has_beta(method: str) -> bool:
+    """Whether a method has a setting `beta`."""
+    return "beta" in getattr(methods.get(method).Hyper, "__dataclass_fields__", {})
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """One benchmark.
+
+    Attributes:
+        recipe: a module of `cxr_max.recipes` with NAME, build and DESIGN (and QUICK for `quick`).
+        release: folder of the release; never guessed.
+        out: folder of everything.
+        rows: the rows, in the order of the table.
+        seeds: runs a row.
+        design: of the recipe, or its quick form.
+        roots: where images lie.
+        truth: the truth folder of a synthetic world.
+        fractions: of the training patients; one table each.
+        teachers: the first so many of the paper's order; 0 = all.
+        quick: the recipe's quick form.
+        options: further options of the recipe's `build`.
+        draws: of the bootstrap.
+    """
+
+    recipe: Any
+    release: Path
+    out: Path
+    rows: tuple[Row, ...]
+    seeds: int
+    design: Design
+    roots: tuple[Root, ...] = ()
+    truth: Path | None = None
+    fractions: tuple[float, ...] = (1.0,)
+    teachers: int = 0
+    quick: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    draws: int = 2000
+
+    @property
+    def teacher_ids(self) -> tuple[str, ...]:
+        """The teachers that take part; empty = all."""
+        return TEACHER_IDS[: self.teachers] if self.teachers else ()
+
+
+def configure(
+    recipe: Any,
+    release: Path,
+    out: Path,
+    *,
+    names: Sequence[str] = (),
+    added: Sequence[str] = (),
+    quick: bool = False,
+    **more: Any,
+) -> BenchConfig:
+    """A benchmark from what the command line has.
+
+    Args:
+        recipe: a recipe's module.
+        release: folder of the release.
+        out: folder of everything.
+        names: rows, by name or path; empty takes the recipe's.
+        added: `NAME=DIR` of models trained elsewhere.
+        quick: the recipe's quick form, one seed.
+        **more: the other fields of `BenchConfig`.
+
+    Raises:
+        UsageError: the recipe has no design, a value outside what is allowed, or a row was named twice.
+        UnknownNameError: no such row.
+    """
+    design = getattr(recipe, "QUICK" if quick else "DESIGN", None)
+    if not isinstance(design, Design):
+        raise UsageError(
+            f"recipe {recipe.NAME} has no {'quick ' * quick}design, so nothing about a comparison is fixed in it",
+            next="cxr-max bench --recipe synthetic_bench",
+        )
+    chosen = tuple(rows.get(n) for n in (names or design.rows)) + tuple(map(rows.added, added))
+    twice = sorted({r.name for r in chosen if [c.name for c in chosen].count(r.name) > 1})
+    if twice:
+        raise UsageError(f"row {', '.join(twice)} was named more than once")
+    if design.baseline not in {r.name for r in chosen} and len(chosen) > 1:
+        raise UnknownNameError.of("baseline among the rows", design.baseline, [r.name for r in chosen])
+    seeds = 1 if quick else more.pop("seeds", 1)
+    more.pop("seeds", None)
+    config = BenchConfig(recipe, release, out, chosen, seeds, design, quick=quick, **more)
+    if config.seeds < 1 or config.draws < 1 or not 0 <= config.teachers <= len(TEACHER_IDS) or config.teachers == 1:
+        raise UsageError(
+            f"seeds {config.seeds}, draws {config.draws}, teachers {config.teachers}; allowed: 1 and above, "
+            f"1 and above, 2 to {len(TEACHER_IDS)} (one teacher: row sft_single)"
+        )
+    if not config.fractions or any(not 0 < f <= 1 for f in config.fractions):
+        raise UsageError(f"fractions {config.fractions}; allowed: above 0, at most 1")
+    return config

@@ -1,0 +1,240 @@
+"""From result files to the tables: endpoints, verdicts, costs; `scores.json`, `table.md`, `table.csv`, `table.png`.
+
+The family is declared by the design alone: every row against the baseline and every contrast, on both endpoints, Holm.
+Results with different signatures stand in different tables.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_max.drift.multiplicity import adjust
+from cxr_max.drift.page.draw import INK, Figure, render, short, whiskers
+from cxr_max.evaluation.bench import statistics
+from cxr_max.evaluation.bench.config import Design
+from cxr_max.evaluation.bench.results import Result
+from cxr_max.evaluation.bench.statistics import Draws, Score
+from cxr_max.evaluation.comparing import verdict
+from cxr_max.evaluation.comparison_page import number
+from cxr_max.evaluation.grading import finite
+from cxr_max.folders import write_atomic
+
+COSTS = ("trunk_tokens", "flop", "wall_s", "peak_memory_bytes")
+BESIDE = (("precision", "all"), ("recall", "all"), ("words", "all"), ("claims", "all"), ("abstention", "mean"))
+MATCHED = "precision at equal lengths"
+COLUMNS = ("table", "row", "quantity", "value", "low", "high", "seeds", "setting", "marks")
+ONE_SEED = "One seed: intervals and verdicts hold for these checkpoints and say nothing about training again."
+UNDERTRAINED = "Undertrained, shows the pipeline only."
+
+
+def summarise(results: Sequence[Result], design: Design, *, draws: int = 2000) -> list[dict[str, Any]]:
+    """One table a signature, as plain values: rows with estimates and costs, and the family of differences."""
+    tables = []
+    for signature in dict.fromkeys(r.signature for r in results):
+        mine = [r for r in results if r.signature == signature]
+        order = {name: i for i, name in enumerate(design.rows)}
+        mine.sort(key=lambda r: (order.get(r.row, len(order)), r.row, r.seed))
+        tables.append(_table(mine, design, signature, draws))
+    return tables
+
+
+def _table(results: list[Result], design: Design, signature: str, draws: int) -> dict[str, Any]:
+    done = [r for r in results if r.measures]
+    about = dict((done or results)[0].about)
+    table: dict[str, Any] = {
+        "title": _title(about, design, (done or results)[0].fraction),
+        "signature": signature,
+        "synthetic": bool(about.get("synthetic")),
+        "undertrained": design.undertrained,
+        "endpoints": [design.primary.title, design.second.title],
+        "about": about,
+        "rows": [],
+        "differences": [],
+    }
+    drawn = statistics.draws_of(done, draws=draws) if done else None
+    matched = statistics.length_matched(done, drawn.patients) if drawn else {}
+    for name in dict.fromkeys(r.row for r in results):
+        mine = [r for r in results if r.row == name]
+        table["rows"].append(_row(mine, design, drawn, {k[1]: s for k, s in matched.items() if k[0] == name}))
+    if drawn:
+        table["patients"] = len(drawn.patients)
+        table["differences"] = _differences(done, design, drawn)
+    return table
+
+
+def _title(about: Mapping[str, Any], design: Design, fraction: float) -> str:
+    part = "" if fraction == 1 else f", {fraction:g} of the training patients"
+    synthetic = " on synthetic data" if about.get("synthetic") else ""
+    return f"Benchmark{synthetic}, recipe {about.get('recipe', '?')}{part}{': undertrained' * design.undertrained}"
+
+
+def _row(results: list[Result], design: Design, draws: Draws | None, matched: Mapping[int, Score]) -> dict[str, Any]:
+    first, done = results[0], [r for r in results if r.measures]
+    row: dict[str, Any] = {
+        "row": first.row,
+        "sentence": first.sentence,
+        "seeds": [r.seed for r in done],
+        "setting": first.setting,
+        "tried": dict(first.tried),
+        "marks": list(first.marks),
+        "not_run": first.not_run,
+        "costs": {c: float(np.mean([r.cost(c) for r in done])) if done else float("nan") for c in COSTS},
+        "estimates": {},
+    }
+    if draws is None or not done:
+        return row
+    wanted = [(e.title, e.score, e.group) for e in (design.primary, design.second)]
+    for title, score, group in wanted + [(s, s, g) for s, g in BESIDE]:
+        if all(_has(r, score, group) for r in done):
+            by_seed = {r.seed: statistics.score_of(r, score, group, draws.patients) for r in done}
+            row["estimates"][title] = _plain(statistics.estimate(by_seed, draws))
+    if matched:
+        row["estimates"][MATCHED] = _plain(statistics.estimate(matched, draws))
+    groups = dict.fromkeys(m.group for m in done[0].measures if m.metric == _metric_of(done[0], design.primary.score))
+    for group in groups:
+        by_seed = {r.seed: statistics.score_of(r, design.primary.score, group, draws.patients) for r in done}
+        row["estimates"][f"{design.primary.score}: {group}"] = _plain(statistics.estimate(by_seed, draws))
+    return row
+
+
+def _metric_of(result: Result, score: str) -> str:
+    return next((m.metric for m in result.measures if score in statistics.scores(m)), "")
+
+
+def _has(result: Result, score: str, group: str) -> bool:
+    return any(group in ("mean", m.group) and score in statistics.scores(m) for m in result.measures)
+
+
+def _plain(e: statistics.Estimate) -> dict[str, Any]:
+    return {"value": e.value, "low": e.low, "high": e.high, "seeds": e.seeds}
+
+
+def _differences(results: Sequence[Result], design: Design, draws: Draws) -> list[dict[str, Any]]:
+    names = list(dict.fromkeys(r.row for r in results))
+    pairs = [(n, design.baseline) for n in names if n != design.baseline and design.baseline in names]
+    pairs += [(a, b) for a, b in design.contrasts if a in names and b in names and (a, b) not in pairs]
+    found = []
+    for endpoint in (design.primary, design.second):
+        for one, other in pairs:
+            first, second = (
+                {r.seed: statistics.score_of(r, endpoint.score, endpoint.group, draws.patients)
+                 for r in results if r.row == name}
+                for name in (one, other)
+            )  # fmt: skip
+            c = statistics.contrast(first, second, draws)
+            found.append({"endpoint": endpoint.title, "row": one, "other": other, **c._asdict()})
+    adjusted = adjust([d["p"] for d in found], "holm")
+    for d, p in zip(found, adjusted, strict=True):
+        d["p_adjusted"] = float(p)
+        d["verdict"] = verdict(d["value"], float(p))
+    return found
+
+
+def write(tables: Sequence[dict[str, Any]], out: Path) -> None:
+    """Write `scores.json`, `table.md`, `table.csv` and `table.png` into a folder."""
+    write_atomic(out / "scores.json", json.dumps(finite({"tables": list(tables)}), indent=2, default=str) + "\n")
+    write_atomic(out / "table.md", "\n".join(map(markdown, tables)))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(row for t in tables for row in _cells(t))
+    write_atomic(out / "table.csv", text.getvalue())
+    figure = forest(tables)
+    if figure is not None:
+        write_atomic(out / "table.png", render(figure, "png"))
+
+
+def _cells(table: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for r in table["rows"]:
+        shared = {"table": table["title"], "row": r["row"], "setting": r["setting"], "marks": " ".join(r["marks"])}
+        costs = {c: {"value": v, "seeds": len(r["seeds"])} for c, v in r["costs"].items()}
+        for quantity, e in {**r["estimates"], **costs}.items():
+            rows.append({**shared, "quantity": quantity, **finite(e)})
+    return rows
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """One table as Markdown."""
+    lines = [f"# {table['title']}", ""]
+    lines += [f"**{UNDERTRAINED}**", ""] if table["undertrained"] else []
+    first, second = table["endpoints"]
+    lines += [f"Fixed before the runs: primary endpoint {first}; second {second}.", ""]
+    columns = [first, second, "precision", MATCHED, "recall", "words", "abstention"]
+    where = "row (synthetic data)" if table["synthetic"] else "row"
+    head = [where, "seeds", *columns, "tokens", "FLOP", "seconds", "peak MiB", "chosen on validate"]
+    lines += ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    lines += ["| " + " | ".join(_line(r, columns)) + " |" for r in table["rows"]]
+    lines += ["", *(f"- {r['row']}: {r['sentence']}" for r in table["rows"])]
+    lines += _verdicts(table)
+    if any(r["seeds"] and len(r["seeds"]) == 1 for r in table["rows"]):
+        lines += ["", ONE_SEED]
+    return "\n".join([*lines, "", f"`{table['signature']}`", ""])
+
+
+def _line(row: dict[str, Any], columns: Sequence[str]) -> list[str]:
+    name = row["row"] + "".join(f" ({m})" for m in row["marks"])
+    if row["not_run"]:
+        return [name, "not run", row["not_run"], *[""] * (len(columns) + 4)]
+    cells = []
+    for column in columns:
+        e = row["estimates"].get(column)
+        digits = (lambda x: f"{x:.0f}") if column == "words" else number
+        cells.append("" if e is None else f"{digits(e['value'])} [{digits(e['low'])}, {digits(e['high'])}]")
+    c = row["costs"]
+    costs = [
+        f"{c['trunk_tokens']:.3g}",
+        f"{c['flop']:.3g}",
+        f"{c['wall_s']:.0f}",
+        f"{c['peak_memory_bytes'] / 2**20:.0f}",
+    ]
+    return [name, str(len(row["seeds"])), *cells, *("-" if x == "nan" else x for x in costs), row["setting"] or "-"]
+
+
+def _verdicts(table: dict[str, Any]) -> list[str]:
+    if not table["differences"]:
+        return []
+    n = len(table["differences"])
+    lines = ["", f"## Differences: one family of {n}, Holm; {table['patients']} patients", ""]
+    lines += [
+        "| row minus other | endpoint | difference | 95 % interval | p | adjusted p | smallest detectable | verdict |"
+    ]
+    lines += ["| --- | --- | ---: | --- | ---: | ---: | ---: | --- |"]
+    for d in table["differences"]:
+        interval = f"{number(d['low'], signed=True)} to {number(d['high'], signed=True)}"
+        numbers = (number(d["p"]), number(d["p_adjusted"]), number(d["detectable"]))
+        cells = (f"{d['row']} - {d['other']}", d["endpoint"], number(d["value"], signed=True), interval, *numbers)
+        lines.append("| " + " | ".join((*cells, d["verdict"])) + " |")
+    return lines
+
+
+def forest(tables: Sequence[dict[str, Any]]) -> Figure | None:
+    """The primary endpoint of every row with its interval, a panel a table; None when there is nothing."""
+    panels = []
+    for table in tables:
+        found = {r["row"]: r["estimates"].get(table["endpoints"][0]) for r in table["rows"]}
+        defined = {k: e for k, e in found.items() if e is not None and not np.isnan(e["value"])}
+        if defined:
+            panels.append((table, defined))
+    if not panels:
+        return None
+
+    def draw(figure: Any, narrow: bool) -> None:
+        axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        for ax, (table, found) in zip(axes, panels, strict=True):
+            for y, e in enumerate(found.values()):
+                low, high = (None if np.isnan(e[k]) else e[k] for k in ("low", "high"))
+                below, above = whiskers(low, high, e["value"])
+                ax.errorbar(e["value"], y, xerr=[[below], [above]], fmt="o", color=INK, capsize=3)
+            ax.set_yticks(range(len(found)), [short(n) for n in found])
+            ax.set_ylim(len(found) - 0.5, -0.5)
+            ax.set_xlabel(table["endpoints"][0])
+            ax.set_title(table["title"], loc="left", fontsize=9)
+
+    height = sum(1.2 + 0.35 * len(found) for _, found in panels)
+    return Figure("table", panels[0][0]["title"], "Value and 95 % interval.", draw, (7, height), (4.4, height))
