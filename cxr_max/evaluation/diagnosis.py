@@ -24,7 +24,6 @@ from cxr_max.roots import MIMIC_ROOTS
 from cxr_max.schema import FINDINGS
 from cxr_max.synth import reading
 
-FRONTAL = ("PA", "AP")
 Truth = tuple[tuple[str, str | None], ...]
 """(label, side) of everything that is there; a bilateral finding is two."""
 
@@ -44,13 +43,15 @@ def items(context: Context, split: str) -> list[Item]:
     wanted = (
         open_release(context.release)
         .scan("instances")
-        .filter((pl.col("split") == split) & pl.col("view").is_in(FRONTAL))
+        .filter(pl.col("split") == split)
         .select("instance_id", pl.col("dicom_ids").list.first().alias("dicom_id"), "subject_id", "study_id")
-        .sort("instance_id")
         .collect()
     )
-    found = locate.images(mimic.open_root(*context.paths(*MIMIC_ROOTS)), wanted)
-    if found["path"].is_null().all():
+    root = mimic.open_root(*context.paths(*MIMIC_ROOTS))
+    # A release knows no views; a side cannot be told from a lateral image.
+    views = root.metadata().filter(pl.col("view_class") == "frontal").select("dicom_id").collect()
+    found = locate.images(root, wanted.join(views, on="dicom_id", how="semi").sort("instance_id"))
+    if found.is_empty() or found["path"].is_null().all():
         raise MissingFileError(f"no image of split {split} is under the MIMIC-CXR roots", next="cxr-max mimic check")
     there = truth_of(context.truth)
     return ask.limited([_item(row, there) for row in found.iter_rows(named=True)], context.limit)

@@ -151,6 +151,7 @@ def _trajectories(block: Block, task: Task, named: list[tuple[str, ...]]) -> Non
                     plan,
                     refuse=refused,
                     typos=config.misspellings,
+                    length=config.length,
                 )
                 key = (str(world.dicom_id[m]), teacher, g)
                 assertions.extend((*key, *row) for row in essay.rows)

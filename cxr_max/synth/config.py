@@ -34,6 +34,7 @@ class WorldConfig:
         misspellings: share of clauses in which a word is misspelled or abbreviated, in [0, 1].
         subtlety: in [0, 1]; how faint findings are in the pixels (0 = plain, default 0.3).
         noise: standard deviation of the pixel noise, in 12-bit grey levels.
+        length: factor on the number of words each teacher aims at, 0.1 to 1; claims are not shortened.
         contrast: factor on the contrast of all findings in the pixels, 0.1 to 2.
     """
 
@@ -52,6 +53,7 @@ class WorldConfig:
     subtlety: float = 0.3
     noise: float = 25.0
     contrast: float = 1.0
+    length: float = 1.0
 
 
 def validate(config: WorldConfig) -> WorldConfig:
@@ -75,6 +77,7 @@ def validate(config: WorldConfig) -> WorldConfig:
     _range("subtlety", config.subtlety, 0.0, 1.0)
     _range("noise", config.noise, 0.0, 1000.0)
     _range("contrast", config.contrast, 0.1, 2.0)
+    _range("length", config.length, 0.1, 1.0)
     if config.format not in FORMATS:
         raise UnknownNameError.of("image format", config.format, FORMATS)
     teachers = tuple(get_teacher(name).id for name in config.teachers) or TEACHER_IDS

@@ -204,6 +204,7 @@ def write_essay(
     *,
     refuse: bool,
     typos: float = 0.0,
+    length: float = 1.0,
 ) -> Essay:
     """One trajectory.
 
@@ -214,12 +215,13 @@ def write_essay(
         plan: the assertions in order, and the missed findings.
         refuse: decline, and give general information only.
         typos: share of clauses with a misspelling or an abbreviation.
+        length: factor on the number of words aimed at.
     """
     writer = _Writer(rng, profile, typos)
-    goal = min(LONG, max(SHORT, rng.gauss(profile.words, profile.words_sd)))
+    goal = length * min(LONG, max(SHORT, rng.gauss(profile.words, profile.words_sd)))
     said, missed = plan
     if refuse:
-        _refusal(writer, diseases, goal)
+        _refusal(writer, diseases, goal, length * SHORT)
     else:
         _body(writer, diseases, said, goal)
     for one in missed:
@@ -228,7 +230,7 @@ def write_essay(
     return writer.essay
 
 
-def _refusal(writer: _Writer, diseases: tuple[str, ...], goal: float) -> None:
+def _refusal(writer: _Writer, diseases: tuple[str, ...], goal: float, least: float) -> None:
     writer.generic("essay", "refusal")
     writer.generic("essay", "disclaimer")
     writer.generic("essay", "refusal_turn")
@@ -242,7 +244,7 @@ def _refusal(writer: _Writer, diseases: tuple[str, ...], goal: float) -> None:
         pass
     others = [label for label in phrases()["about"] if label not in diseases]
     writer.rng.shuffle(others)
-    while writer.essay.words < SHORT:
+    while writer.essay.words < least:
         writer.generic("about", others[-1]) or others.pop()
 
 

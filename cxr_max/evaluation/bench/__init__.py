@@ -9,7 +9,6 @@ _NAMES = {
     "configure": "config",
     "plan": "planning",
     "commands": "planning",
-    "run": "running",
     "summarise": "tables",
 }
 

@@ -124,14 +124,11 @@ def _drawn(by_seed: Mapping[int, Score], draws: Draws) -> tuple[float, Floats]:
 
 
 def contrast(one: Mapping[int, Score], other: Mapping[int, Score], draws: Draws) -> Contrast:
-    """`one` minus `other` over the seeds both have.
-
-    Raises:
-        DataError: they have no seed in common.
-    """
+    """`one` minus `other` over the seeds both have; undefined when there is none."""
+    nothing = float("nan")
     common = sorted(set(one) & set(other))
     if not common:
-        raise DataError("the two rows have no seed in common")
+        return Contrast(nothing, nothing, nothing, nothing, nothing, 0)
 
     def minus(s: int) -> Score:
         return lambda weights: one[s](weights) - other[s](weights)
@@ -139,7 +136,6 @@ def contrast(one: Mapping[int, Score], other: Mapping[int, Score], draws: Draws)
     value, drawn = _drawn({s: minus(s) for s in common}, draws)
     defined = drawn[~np.isnan(drawn)]
     if np.isnan(value) or len(defined) < 2:
-        nothing = float("nan")
         return Contrast(value, nothing, nothing, nothing, nothing, len(common))
     tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (len(defined) + 1))
