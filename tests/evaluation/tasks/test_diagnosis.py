@@ -46,6 +46,12 @@ def _context(folder: Path) -> Context:
     return Context(roots, None, folder / "release", folder / "world" / "truth")
 
 
+SENTENCES = {
+    "Pleural Effusion": "The image demonstrates a {} pleural effusion. ",
+    "Atelectasis": "Linear bands in the {} lung base represent atelectasis. ",
+}
+
+
 class Knowing:
     """Prints the truth and writes a sentence of the grammar for one finding of it, on the true side or the other."""
 
@@ -58,13 +64,12 @@ class Knowing:
         for s in samples:
             true = self.there[s.id]
             labels = sorted({label for label, _ in true}) or ["No Finding"]
-            sides = {side for label, side in true if label == "Pleural Effusion"}
             text = ""
-            if len(sides) == 1:
-                side = sides.pop()
-                if self.flip:
-                    side = {"left": "right", "right": "left"}[str(side)]
-                text = f"The image demonstrates a {side} pleural effusion."
+            for label, sentence in SENTENCES.items():
+                sides = {side for name, side in true if name == label}
+                if len(sides) == 1:
+                    side = str(sides.pop())
+                    text += sentence.format({"left": "right", "right": "left"}[side] if self.flip else side)
             yield Output(f"<think>{text}</think>\nDiagnoses: {', '.join(labels)}.")
 
 
@@ -73,7 +78,7 @@ def test_the_truth_scores_one_and_a_flipped_side_nothing(world: Path, tmp_path: 
     context = _context(world)
     items = evaluation.tasks.get("diagnosis_validate").load(context)
     there = {i.sample.id: i.target for i in items}
-    assert items
+    assert {len({s for n, s in i.target if n in SENTENCES}) for i in items} & {1}
     config = evaluation.EvalConfig(("diagnosis_validate",), tmp_path / "run", context)
     evaluation.run(config, lambda: Knowing(there, flip=flip))
     scores = {(r["score"], r["group"]): r for r in evaluation.grade(tmp_path / "run", draws=10)}
