@@ -20,7 +20,7 @@ def command(
     draws: int = typer.Option(2000, "--draws", min=0, help="Draws of bootstrap and randomisation."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
     as_json: bool = typer.Option(False, "--json", help="Print the comparison as JSON."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Write into a folder that is not empty."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Overwrite what an earlier run left in the folder."),
 ) -> None:
     """Compare runs: scores with intervals, paired differences corrected inside declared families, a gate.
 

@@ -41,7 +41,12 @@ def _options(command: str, callback: Callable[..., Any]) -> Iterator[Option]:
             continue
         for name in declared.param_decls or (f"--{parameter.name.replace('_', '-')}",):
             if name.startswith("--"):
-                yield Option(command, name, declared.help or "", inspect.formatannotation(kind).removesuffix(" | None"))
+                yield Option(
+                    command,
+                    name,
+                    f"{declared.help or str()} {declared.metavar or str()}".strip(),
+                    inspect.formatannotation(kind).removesuffix(" | None"),
+                )
 
 
 COMMANDS = {path: (callback, text) for path, callback, text in _commands(cli.application())}
