@@ -84,7 +84,7 @@ def test_one_command_a_job_that_repeats_every_choice(tmp_path: Path) -> None:
     model.mkdir()
     own.write_text('sentence = "Mine."\nmethod = "sft"\n')
     config = _config(names=("sft", str(own)), added=(f"mine={model}",), seeds=2, fractions=(0.5,), teachers=3)
-    lines = commands(config, {"--truth": "world/truth"})
+    lines = commands(config, [("--truth", "world/truth")])
     assert len(lines) == 6
     words = shlex.split(lines[4])
     assert words[:3] == ["cxr-max", "bench", "--recipe"]
@@ -100,7 +100,7 @@ def test_quick_is_one_seed_of_the_quick_design() -> None:
     assert config.seeds == 1
     assert [r.name for r in config.rows] == ["sft", "dpo_pairs", "apo"]
     assert config.design.undertrained
-    assert all("--quick" in line for line in commands(config, {}))
+    assert all("--quick" in line for line in commands(config))
 
 
 def test_the_first_teachers_of_the_papers_order() -> None:

@@ -9,6 +9,8 @@ _NAMES = {
     "configure": "config",
     "plan": "planning",
     "commands": "planning",
+    "run": "running",
+    "shares": "config",
     "summarise": "tables",
 }
 

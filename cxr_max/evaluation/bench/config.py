@@ -198,3 +198,15 @@ def configure(
     if not config.fractions or any(not 0 < f <= 1 for f in config.fractions):
         raise UsageError(f"fractions {config.fractions}; allowed: above 0, at most 1")
     return config
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """Shares of the training patients from `F,...`.
+
+    Raises:
+        UsageError: a part is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as e:
+        raise UsageError(f"--fraction {text!r}; allowed: numbers above 0, at most 1, with commas between") from e

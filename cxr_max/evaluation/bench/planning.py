@@ -4,6 +4,7 @@ Pure: nothing is read or trained here.
 """
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,12 +85,12 @@ def sft_of(config: BenchConfig) -> Row:
     return found[0] if found else Row(SFT, "shared start", "sft", start="fresh")
 
 
-def commands(config: BenchConfig, world: dict[str, str]) -> list[str]:
+def commands(config: BenchConfig, world: Sequence[tuple[str, str]] = ()) -> list[str]:
     """One resumable shell command a job.
 
     Args:
         config: the benchmark.
-        world: options that are repeated as they are, such as `--mimic-root` and `--truth`.
+        world: options and their values that are repeated as they are, such as `--mimic-root` and `--truth`.
     """
     base = ["cxr-max", "bench", "--recipe", config.recipe.NAME, "--release", str(config.release)]
     base += ["--rows", ",".join(_spelled(r) for r in config.rows if r.folder is None)]
@@ -100,7 +101,7 @@ def commands(config: BenchConfig, world: dict[str, str]) -> list[str]:
     if config.teachers:
         base += ["--teachers", str(config.teachers)]
     base += ["--quick"] if config.quick else []
-    for option, value in world.items():
+    for option, value in world:
         base += [option, value]
     return [shlex.join([*base, "--only", str(job.index)]) for job in plan(config)]
 

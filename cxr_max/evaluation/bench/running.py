@@ -1,0 +1,262 @@
+"""Running the benchmark: trials, the shared sft checkpoint, the row's own stage, the test split, one result file.
+
+Everything is found again by name: a killed job goes on in its last whole checkpoint, a finished one is skipped. Steps
+that several jobs need are taken under a lock, so that jobs may run side by side on one folder.
+"""
+
+import datetime
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cxr_max import __version__, align
+from cxr_max.align import TrainConfig, TrainResult
+from cxr_max.data.release import open_release
+from cxr_max.errors import CheckFailedError, UsageError
+from cxr_max.evaluation import grading, predictors, tasks
+from cxr_max.evaluation.bench import planning, results, stages
+from cxr_max.evaluation.bench.config import BenchConfig, Design, Endpoint, Setting, candidates
+from cxr_max.evaluation.bench.planning import Job, Trial
+from cxr_max.evaluation.bench.results import Result
+from cxr_max.evaluation.grading import Scored
+from cxr_max.evaluation.running import EvalConfig
+from cxr_max.evaluation.running import run as ask
+from cxr_max.evaluation.types import Context
+from cxr_max.folders import output_dir, write_atomic
+from cxr_max.progress import track
+
+Tell = Callable[[str], None]
+
+
+class Trained(NamedTuple):
+    """A student and what each of its stages took."""
+
+    folder: Path
+    stages: tuple[dict[str, Any], ...]
+
+
+def run(config: BenchConfig, *, only: int | None = None, tell: Tell | None = None) -> list[Result]:
+    """Run the jobs that have no result yet, and return all results there are.
+
+    Args:
+        config: the benchmark.
+        only: index of the one job to run; None runs all.
+        tell: takes lines for the user.
+
+    Raises:
+        UsageError: no such job; or a job of budget `longest` before the other rows of its seed.
+        and whatever training and evaluation raise.
+    """
+    jobs = planning.plan(config)
+    if only is not None and not 0 <= only < len(jobs):
+        raise UsageError(f"--only {only}; there are the jobs 0 to {len(jobs) - 1}", next="--plan lists them")
+    synthetic = is_synthetic(config)
+    output_dir(config.out, synthetic=synthetic)
+    for job in track(jobs if only is None else [jobs[only]], "jobs"):
+        path = result_path(config, job, synthetic=synthetic)
+        if not path.is_file():
+            results.write(_job(config, job, tell or (lambda line: None)), path)
+    return results.read_all(config.out / "results")
+
+
+def is_synthetic(config: BenchConfig) -> bool:
+    """Whether the release is synthetic."""
+    return bool(open_release(config.release).manifest.get("synthetic"))
+
+
+def result_path(config: BenchConfig, job: Job, *, synthetic: bool) -> Path:
+    """The result file of a job; the word synthetic stands in its name when the data are."""
+    return config.out / "results" / f"{'synthetic-' * synthetic}{'quick-' * config.quick}{job.name}.json"
+
+
+def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
+    row = job.row
+    about = _about(config)
+    empty = Result(row.name, row.sentence, job.seed, job.fraction, signature_of(config, job, ()), about=about)
+    if "pretrained" in row.needs and not stages.pretrained(config):
+        return replace(empty, not_run="needs pretrained weights, and the recipe's student starts from random ones")
+    setting, tried = choose(config, row, tell)
+    tell(f"{job.name}: {setting or 'no setting'}, {row.sentence}")
+    trained = _train(config, job, setting, tell)
+    folder = config.out / "runs" / job.name / "eval"
+    scored = _graded(config, trained.folder, config.design.primary, folder)
+    return replace(
+        empty,
+        signature=signature_of(config, job, scored),
+        measures=results.measures_of(scored),
+        costs=trained.stages,
+        setting=str(setting or ""),
+        tried=tried,
+        marks=stages.marks(row, scored),
+    )
+
+
+def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, dict[str, float]]:
+    """The setting of a row, chosen on validate by the mean over the trials' seeds, with the value of each candidate."""
+    options = candidates(config.design, row)
+    wanted = planning.trials(config, row)
+    if not wanted:
+        return (options[0] if options else None), {}
+    path = config.out / "trials" / f"{row.name}.json"
+    with _locked(path):
+        if not path.is_file():
+            values: dict[int, list[float]] = {}
+            for trial in wanted:
+                values.setdefault(trial.number, []).append(_trial(config, trial, tell))
+            means = [float(np.mean(values[n])) for n in range(len(options))]
+            best = int(np.nanargmax(means)) if not all(map(np.isnan, means)) else 0
+            content = {"row": row.name, "chosen": best, "by": config.design.chosen_by.title, "values": values,
+                       "settings": [str(s) for s in options], "means": grading.finite(means)}  # fmt: skip
+            write_atomic(path, json.dumps(content, indent=2) + "\n")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    means = [float("nan") if m is None else m for m in stored["means"]]
+    return options[stored["chosen"]], dict(zip(stored["settings"], means, strict=True))
+
+
+def _trial(config: BenchConfig, trial: Trial, tell: Tell) -> float:
+    out = config.out / "trials" / trial.name
+    job = Job(-1, trial.row, trial.seed, max(config.fractions))
+    stage = _stage(config, job, trial.setting, out, tell, trial=True)
+    tell(f"trial {trial.name}: {trial.setting}")
+    trained = align.train(stage, tell=tell)
+    end = config.design.chosen_by
+    scored = _graded(config, trained.folder, end, out / "eval")
+    return float(next(s.row["value"] for s in scored if (s.row["score"], s.row["group"]) == (end.score, end.group)))
+
+
+def _train(config: BenchConfig, job: Job, setting: Setting | None, tell: Tell) -> Trained:
+    row = job.row
+    if not row.trained or setting is None:
+        return Trained(row.folder or stages.pretrained_folder(config), ())
+    if row.name == planning.SFT:
+        return _sft(config, job, tell)
+    out = config.out / "runs" / job.name / "stage"
+    before = _sft(config, job, tell) if row.start == "sft" else Trained(Path(), ())
+    stage = _stage(config, job, setting, out, tell)
+    done = align.train(stage, tell=tell)
+    return Trained(done.folder, (*before.stages, _cost(row.name, done)))
+
+
+def _sft(config: BenchConfig, job: Job, tell: Tell) -> Trained:
+    """The sft checkpoint of a seed and fraction: trained by whoever needs it first."""
+    row = planning.sft_of(config)
+    shared = Job(-1, row, job.seed, job.fraction)
+    out = config.out / "runs" / shared.name / "stage"
+    setting, _ = choose(config, row, tell)
+    if setting is None:
+        raise UsageError("the row sft trains nothing, so no row can start from it")
+    with _locked(out):
+        done = align.train(_stage(config, shared, setting, out, tell), tell=tell)
+    return Trained(done.folder, (_cost(row.name, done),))
+
+
+def _stage(
+    config: BenchConfig, job: Job, setting: Setting, out: Path, tell: Tell, *, trial: bool = False
+) -> TrainConfig:
+    """The configuration of a row's own stage."""
+    start = _sft(config, job, tell).folder if job.row.start == "sft" else None
+    release = config.release
+    if job.row.consensus:
+        with _locked(config.out / "consensus" / job.row.consensus):
+            release = stages.consensus_release(config, job.row.consensus)
+    stage = stages.stage_of(config, job, setting, stages.Place(release, out, start), trial=trial)
+    if job.row.budget == "longest" and not trial:
+        stage = stage.with_(max_steps=_steps_to_longest(config, job, tell))
+    return stage
+
+
+def _steps_to_longest(config: BenchConfig, job: Job, tell: Tell) -> int:
+    """Steps of sft that bring its cost up to that of the costliest other row of the seed."""
+    others = [j for j in planning.plan(config) if j.row.budget != "longest" and j.row.trained]
+    mine = [j for j in others if (j.seed, j.fraction) == (job.seed, job.fraction)]
+    synthetic = is_synthetic(config)
+    paths = [result_path(config, j, synthetic=synthetic) for j in mine]
+    missing = [str(j.index) for j, p in zip(mine, paths, strict=True) if not p.is_file()]
+    if missing:
+        raise UsageError(
+            f"{job.row.name} is trained up to the cost of the costliest row of its seed; "
+            f"jobs {', '.join(missing)} have no result yet",
+            next="run those first",
+        )
+    longest = max(results.read(p).cost("flop") for p in paths)
+    base = _sft(config, job, tell).stages[0]
+    return max(1, round((longest - float(base["flop"])) / (float(base["flop"]) / int(base["steps"]))))
+
+
+def _cost(name: str, done: TrainResult) -> dict[str, Any]:
+    return {"stage": name, "steps": done.steps, **vars(done.cost)}
+
+
+def _graded(config: BenchConfig, folder: Path, endpoint: Endpoint, out: Path) -> list[Scored]:
+    context = Context(config.roots, None, config.release, config.truth)
+    options = {"model": str(folder), **config.design.predictor}
+    ask(EvalConfig((endpoint.task,), out, context), lambda: predictors.make("hf", options))
+    found = [s for s in grading.scored(out, draws=0) if s.row["subset"].startswith("all")]
+    failed = [s.row for s in found if s.row.get("failed")]
+    if failed:
+        raise CheckFailedError(f"{failed[0]['failed']} of {failed[0]['n']} questions of {endpoint.task} have no answer")
+    return found
+
+
+def signature_of(config: BenchConfig, job: Job, scored: list[Scored] | tuple[()]) -> str:
+    """Everything two results must share to stand in one table.
+
+    Tool, recipe, design, release, share of the patients and teachers; task and its version are in the design's
+    endpoints, and what was measured how (extractor, prompt, answers read how) in a hash over the scores' signatures.
+    """
+    manifest = open_release(config.release).manifest
+    end = config.design.primary
+    task = f"{end.task} v{tasks.get(end.task).VERSION}"
+    extractors = sorted({m.profile for s in scored for m in s.measures if m.profile}) or ["not run"]
+    parts = [
+        f"cxr-max {__version__}", f"recipe {config.recipe.NAME}", f"design {design_digest(config)}",
+        f"release {manifest['version']} {manifest['release_hash'][:12]}", task, "; ".join(extractors),
+        f"fraction {job.fraction:g}", f"teachers {config.teachers or 'all'}",
+        *(["synthetic"] if manifest.get("synthetic") else []),
+    ]  # fmt: skip
+    return "|".join(parts)
+
+
+def design_digest(config: BenchConfig) -> str:
+    """Identifies the design and the recipe's options: 12 hex digits."""
+    text = json.dumps([_plain(config.design), dict(config.options)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _plain(design: Design) -> dict[str, Any]:
+    # Which rows are shown and compared changes no number of a row.
+    return {k: str(v) for k, v in vars(design).items() if k not in ("rows", "contrasts")}
+
+
+def _about(config: BenchConfig) -> dict[str, Any]:
+    manifest = open_release(config.release).manifest
+    return {
+        "recipe": config.recipe.NAME,
+        "synthetic": bool(manifest.get("synthetic")),
+        "undertrained": config.design.undertrained,
+        "release": f"{manifest['version']} {manifest['release_hash'][:12]}",
+        "date": datetime.date.today().isoformat(),
+        "versions": {p: importlib.metadata.version(p) for p in ("cxr-max", "torch", "transformers")},
+        "machine": {"processor": platform.machine(), "python": platform.python_version()},
+    }
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a step that several jobs may want; the lock is the system's and ends with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)

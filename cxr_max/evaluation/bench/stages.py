@@ -1,0 +1,167 @@
+"""From a row to a training stage: the recipe's own stage with what the row says in its place."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from cxr_max.align import TrainConfig
+from cxr_max.align.consensus import ConsensusConfig
+from cxr_max.align.consensus import run as make_consensus
+from cxr_max.align.negatives import Choice
+from cxr_max.data.release import open_release
+from cxr_max.errors import DataError, MissingFileError, UsageError
+from cxr_max.evaluation import metrics
+from cxr_max.evaluation.bench import planning
+from cxr_max.evaluation.bench.config import BenchConfig, Setting
+from cxr_max.evaluation.bench.planning import Job
+from cxr_max.evaluation.diagnosis import truth_of
+from cxr_max.evaluation.grading import Scored
+from cxr_max.evaluation.rows import Row
+from cxr_max.synth import reading
+
+RULES = "rules"
+SAME_EXTRACTOR = "same-extractor"
+
+
+class Place(NamedTuple):
+    """Where a stage reads and writes: release, its folder, and the checkpoint it starts from."""
+
+    release: Path
+    out: Path
+    start: Path | None
+
+
+def built(config: BenchConfig, seed: int, out: Path) -> TrainConfig:
+    """The recipe's first stage: supervised training of a fresh student."""
+    places = tuple(f"{r.name}={r.path}" for r in config.roots)
+    stages = config.recipe.build(release=config.release, out=out, roots=places, seed=seed, **config.options)
+    first = stages[0]
+    if not isinstance(first, TrainConfig):
+        raise UsageError(f"the first stage of recipe {config.recipe.NAME} trains nothing")
+    return first
+
+
+def pretrained(config: BenchConfig) -> bool:
+    """Whether the recipe's student has weights before training."""
+    return built(config, 0, config.out).model.pretrained is not None
+
+
+def pretrained_folder(config: BenchConfig) -> Path:
+    """Folder or name of the recipe's pretrained student.
+
+    Raises:
+        UsageError: it starts from random weights.
+    """
+    name = built(config, 0, config.out).model.pretrained
+    if name is None:
+        raise UsageError(f"the student of recipe {config.recipe.NAME} has no pretrained weights")
+    return Path(name)
+
+
+def stage_of(config: BenchConfig, job: Job, setting: Setting, place: Place, *, trial: bool = False) -> TrainConfig:
+    """The stage of a row.
+
+    Args:
+        config: the benchmark.
+        job: row, seed and fraction.
+        setting: learning rate and beta.
+        place: where it reads and writes.
+        trial: at the length of a trial.
+    """
+    row = job.row
+    base = built(config, job.seed, place.out)
+    optimizer = replace(base.optimizer, learning_rate=setting.learning_rate)
+    return base.with_(
+        release=place.release,
+        out=place.out,
+        start=place.start,
+        model=base.model
+        if place.start is None
+        else replace(base.model, scratch=None, min_pixels=None, max_pixels=None),
+        method=row.method,
+        hyper={**row.hyper, **setting.hyper},
+        optimizer=optimizer,
+        positives=row.consensus if row.positives == "consensus" else "teachers",
+        teachers=teachers_of(config, row),
+        negatives=Choice(kind=row.negatives, weights=row.weights, seed=job.seed),
+        fraction=job.fraction,
+        epochs=planning.epochs(config.design, row, trial=trial),
+        max_steps=None,
+        seed=job.seed,
+        recipe=config.recipe.NAME,
+    )
+
+
+def teachers_of(config: BenchConfig, row: Row) -> tuple[str, ...]:
+    """The teachers a row trains on; empty = all."""
+    if row.teachers == "best":
+        return (best_teacher(config),)
+    if isinstance(row.teachers, tuple):
+        return row.teachers
+    return config.teacher_ids
+
+
+def best_teacher(config: BenchConfig) -> str:
+    """The teacher whose claims on validate agree best with the truth, by F1 of claims; ties by name.
+
+    Raises:
+        UsageError: no truth folder. DataError: the release has no trajectories on validate.
+    """
+    scores = teacher_scores(config)
+    return min(scores, key=lambda t: (-scores[t], t))
+
+
+def teacher_scores(config: BenchConfig) -> dict[str, float]:
+    """F1 of each teacher's claims on validate against the truth; errors as `best_teacher`."""
+    if config.truth is None:
+        raise UsageError("a teacher is chosen by the truth of validate", next="--truth WORLD/truth")
+    there = truth_of(config.truth)
+    rows = open_release(config.release).scan("trajectories").filter(pl.col("split") == "validate")
+    said: defaultdict[str, list[set[tuple[str, str | None]]]] = defaultdict(list)
+    true: defaultdict[str, list[tuple[tuple[str, str | None], ...]]] = defaultdict(list)
+    wanted = rows.select("teacher", "study_id", "trajectory").collect()
+    for teacher, study, text in wanted.iter_rows():
+        if not config.teacher_ids or teacher in config.teacher_ids:
+            found = {(c.label, c.side) for c in reading.claims(text) if c.label and c.status != "absent"}
+            said[teacher].append({(label, side) for label, side in found if label != "No Finding"})
+            true[teacher].append(there.get(study, ()))
+    if not said:
+        raise DataError("the release has no trajectories on validate, so no teacher can be chosen")
+    scores = {}
+    for teacher in said:
+        found_ = metrics.get("claims")(predictions=said[teacher], references=true[teacher])
+        p, r = found_["precision"], found_["recall"]
+        scores[teacher] = 2 * p * r / (p + r) if p + r > 0 else 0.0
+    return scores
+
+
+def consensus_release(config: BenchConfig, strategy: str) -> Path:
+    """The release with the consensus of a strategy, made once for all rows and seeds."""
+    folder = config.out / "consensus" / strategy
+    if not (folder / "manifest.json").is_file():
+        version = open_release(config.release).version
+        made = ConsensusConfig(config.release, strategy, folder, next_minor(version), split="train")
+        make_consensus(made)
+    if not (folder / "manifest.json").is_file():
+        raise MissingFileError(f"the consensus {strategy} left no release")
+    return folder
+
+
+def next_minor(version: str) -> str:
+    """The next minor version, its build part kept."""
+    core, plus, build = version.partition("+")
+    major, minor, _ = core.split("-")[0].split(".")
+    return f"{major}.{int(minor) + 1}.0{plus}{build}"
+
+
+def marks(row: Row, scored: Sequence[Scored]) -> tuple[str, ...]:
+    """`same-extractor` when a row's consensus was made by the extractor its reasoning is graded by."""
+    extractors = " ".join({m.profile for s in scored for m in s.measures})
+    graded_by_rules = f"extractor {RULES}" in extractors or any(
+        m.metric == "finding_pr" for s in scored for m in s.measures
+    )
+    return (SAME_EXTRACTOR,) if row.consensus and graded_by_rules else ()

@@ -1,0 +1,171 @@
+"""The whole benchmark on a toy: real training of a few steps, one result a job, resumed, shared, chosen on validate."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cxr_max import data, synth
+from cxr_max.errors import UsageError
+from cxr_max.evaluation import bench
+from cxr_max.evaluation.bench import results, running, stages, tables
+from cxr_max.evaluation.bench.config import Design, Endpoint
+from cxr_max.roots import resolve
+
+TEST = Endpoint("diagnosis_test", "macro_accuracy", "mean", "macro balanced accuracy")
+SIDE = Endpoint("diagnosis_test", "side_accuracy", "all", "side accuracy of the rationale")
+VALIDATE = Endpoint("diagnosis_validate", "macro_accuracy", "mean", "macro balanced accuracy on validate")
+ROWS = ("sft_single", "sft", "sft_long", "sft_consensus", "dpo_pairs", "apo", "apo_weighted", "apo_random_neg", "base")
+TOY = Design(
+    TEST, SIDE, VALIDATE, ROWS, sft_epochs=1, epochs=1, fresh_rates=(1e-3,), continued_rates=(1e-4,),
+    preference=((0.1, 1e-4),), predictor={"max_tokens": "4", "batch_size": "16"}, undertrained=True,
+)  # fmt: skip
+
+
+def _build(*, release: Path, out: Path, roots: tuple[str, ...], seed: int) -> tuple[Any, ...]:
+    from cxr_max.align import ModelSpec, Optimizer, Scratch, TrainConfig
+
+    model = ModelSpec(scratch=Scratch(vocabulary=400), freeze_vision=False, min_pixels=56**2, max_pixels=56**2)
+    optimizer = Optimizer(learning_rate=1e-3, groups=2)
+    return (
+        TrainConfig(release=release, out=out, model=model, method="sft", template="diagnose", optimizer=optimizer,
+                    roots=roots, seed=seed, limit=6, max_completion=24, check_memory=False),
+    )  # fmt: skip
+
+
+RECIPE = SimpleNamespace(NAME="toy", DESIGN=TOY, QUICK=TOY, build=_build)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    synth.write_world(synth.WorldConfig(subjects=40, seed=3, size=64, length=0.2), folder / "world")
+    data.build([folder / "world" / "raw"], folder / "release")
+    return folder
+
+
+def _config(world: Path, out: Path, *names: str, **more: Any) -> Any:
+    where = {"roots": resolve([], mimic_roots=[world / "world" / "mimic"]), "truth": world / "world" / "truth"}
+    return bench.configure(RECIPE, world / "release", out, names=names, draws=100, **where, **more)
+
+
+@pytest.fixture(scope="module")
+def whole(world: Path) -> tuple[Any, list[results.Result]]:
+    config = _config(world, world / "out")
+    return config, running.run(config)
+
+
+def test_every_row_leaves_a_result_with_costs_and_statistics(whole: tuple[Any, list[results.Result]]) -> None:
+    config, found = whole
+    assert {r.row for r in found} == set(ROWS)
+    for r in found:
+        if r.row == "base":
+            assert "pretrained" in r.not_run
+            continue
+        assert r.cost("trunk_tokens") > 0
+        assert r.cost("flop") > 0
+        assert {m.metric for m in r.measures} == {"macro_accuracy", "claims", "style"}
+        assert "extractor grammar v1" in r.signature
+        assert "synthetic" in r.signature
+        assert r.marks == ()
+    assert len({r.signature for r in found if r.measures}) == 1
+    assert all("synthetic" in p.name for p in (config.out / "results").iterdir())
+
+
+def test_rows_that_start_from_sft_share_its_checkpoint_and_its_cost(whole: tuple[Any, list[results.Result]]) -> None:
+    by = {r.row: r for r in whole[1]}
+    for name in set(ROWS) - {"base", "sft", "sft_single"}:
+        first, second = by[name].costs
+        assert {k: v for k, v in first.items() if k != "wall_s"} == {
+            k: v for k, v in by["sft"].costs[0].items() if k != "wall_s"
+        }
+        assert second["stage"] == name
+
+
+def test_sft_long_costs_what_the_costliest_row_costs(whole: tuple[Any, list[results.Result]]) -> None:
+    by = {r.row: r for r in whole[1]}
+    longest = max(r.cost("flop") for r in whole[1] if r.row not in ("base", "sft_long"))
+    step = by["sft"].costs[0]["flop"] / by["sft"].costs[0]["steps"]
+    assert abs(by["sft_long"].cost("flop") - longest) < 1.5 * step
+
+
+def test_each_row_is_trained_on_what_it_says(whole: tuple[Any, list[results.Result]]) -> None:
+    folder = whole[0].out / "runs"
+    trained = {p.name.split("-")[0]: json.loads((p / "stage" / "final" / "training.json").read_text())
+               for p in folder.iterdir() if (p / "stage").is_dir()}  # fmt: skip
+    assert trained["apo"]["method"] == "apo"
+    assert trained["dpo_pairs"]["method"] == "dpo_pairs"
+    assert trained["sft_consensus"]["method"] == "sft"
+    assert {t["release"]["version"] for t in trained.values()} == {"0.0.0+synthetic.3", "0.1.0+synthetic.3"}
+    assert trained["sft"]["release"]["version"] == "0.0.0+synthetic.3"
+
+
+def test_the_table_says_what_it_is(whole: tuple[Any, list[results.Result]], tmp_path: Path) -> None:
+    config, found = whole
+    tables.write(tables.summarise(found, config.design, draws=50), tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "synthetic" in text.splitlines()[0]
+    assert "undertrained" in text.lower()
+    assert all(f"| {row} |" in text for row in ROWS)
+
+
+def test_finished_jobs_are_not_run_again(whole: tuple[Any, list[results.Result]], monkeypatch: Any) -> None:
+    config, found = whole
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a finished job was run again")
+
+    monkeypatch.setattr(running, "_job", never)
+    assert [r.row for r in running.run(config)] == [r.row for r in found]
+
+
+def test_one_job_at_a_time_and_the_longest_only_after_the_others(world: Path, tmp_path: Path) -> None:
+    config = _config(world, tmp_path / "out", "sft", "sft_long", "sft_consensus")
+    jobs = bench.plan(config)
+    assert [j.row.name for j in jobs] == ["sft", "sft_consensus", "sft_long"]
+    with pytest.raises(UsageError, match="jobs 0, 1 have no result"):
+        running.run(config, only=2)
+    assert [r.row for r in running.run(config, only=0)] == ["sft"]
+    with pytest.raises(UsageError, match="jobs 0 to 2"):
+        running.run(config, only=3)
+
+
+def test_settings_are_chosen_on_validate_and_the_choice_is_kept(world: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    config = _config(world, tmp_path / "out", "sft")
+    two = replace(TOY, rows=("sft",), fresh_rates=(1e-3, 2e-3), continued_rates=(1e-4, 2e-4),
+                  preference=((0.1, 1e-4), (0.5, 1e-4)))  # fmt: skip
+    config = replace(config, design=two)
+    values = {(0, 0): 0.5, (0, 1): 0.6, (1, 0): 0.9, (1, 1): 0.4}
+    monkeypatch.setattr(running, "_trial", lambda c, t, tell: values[t.number, t.seed])
+    setting, tried = running.choose(config, config.rows[0], print)
+    assert (str(setting), tried) == ("lr 0.002", {"lr 0.001": pytest.approx(0.55), "lr 0.002": pytest.approx(0.65)})
+    monkeypatch.setattr(running, "_trial", None)
+    assert running.choose(config, config.rows[0], print)[0] == setting
+
+
+def test_a_trial_is_judged_on_validate(world: Path, tmp_path: Path) -> None:
+    config = _config(world, tmp_path / "out", "sft")
+    row = config.rows[0]
+    trial = bench.planning.Trial(row, running.candidates(config.design, row)[0], 0, 1)
+    value = running._trial(config, trial, lambda line: None)
+    assert value == pytest.approx(0.0)  # four tokens print no diagnosis: every answer is an abstention
+    journal = (tmp_path / "out" / "trials" / trial.name / "eval" / "restricted" / "samples.jsonl").read_text()
+    assert {json.loads(line)["questions"] for line in journal.splitlines()} == {"diagnosis_validate"}
+
+
+def test_the_teacher_is_chosen_by_validate_alone(world: Path, tmp_path: Path) -> None:
+    config = _config(world, tmp_path / "out", "sft_single", "sft")
+    scores = stages.teacher_scores(config)
+    assert len(scores) == 7
+    assert stages.best_teacher(config) == max(scores, key=lambda t: scores[t])
+    assert stages.teachers_of(config, config.rows[0]) == (stages.best_teacher(config),)
+    few = _config(world, tmp_path / "out", "sft_single", "sft", teachers=3)
+    assert stages.best_teacher(few) in few.teacher_ids
+
+
+@pytest.mark.parametrize(("old", "new"), [("1.2.3", "1.3.0"), ("0.0.0+synthetic.3", "0.1.0+synthetic.3")])
+def test_the_consensus_is_the_next_minor_version(old: str, new: str) -> None:
+    assert stages.next_minor(old) == new
