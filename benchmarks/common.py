@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import page
+
 RESULTS = Path(__file__).resolve().parent / "results"
+LOAD = os.getloadavg()[0]
+"""One-minute load average when the benchmark began, before its own work counts."""
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> dict[str, float]:
@@ -52,7 +56,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[str] = ()) -> None:
-    """Print the figures; at full size also write `benchmarks/results/<name>.json`.
+    """Print the figures; at full size also write `benchmarks/results/<name>.json` and the page of all results.
 
     Args:
         name: name of the benchmark.
@@ -64,9 +68,12 @@ def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[
         "benchmark": name,
         "command": f"python -m benchmarks.{name}",
         "commit": commit(),
-        "modified": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":!{RESULTS}")),
+        "modified": bool(
+            _git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":!{RESULTS}", f":!{page.PAGE}")
+        ),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
+        "load_at_start": round(LOAD, 2),
         "versions": {p: importlib.metadata.version(p) for p in ("cxr-max", *packages)},
         "figures": figures,
     }
@@ -74,6 +81,7 @@ def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[
     if not tiny:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        page.PAGE.write_text(page.render(), encoding="utf-8")
 
 
 def commit() -> str:
