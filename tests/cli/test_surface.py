@@ -44,7 +44,7 @@ def _options(command: str, callback: Callable[..., Any]) -> Iterator[Option]:
                 yield Option(
                     command,
                     name,
-                    f"{declared.help or str()} {declared.metavar or str()}".strip(),
+                    f"{declared.help or ''} {declared.metavar or ''}".strip(),
                     inspect.formatannotation(kind).removesuffix(" | None"),
                 )
 
