@@ -65,12 +65,14 @@ def _child(what: str, *args: object) -> dict[str, Any]:
 
 def _measure(work: Callable[[], object], jobs: int = 0) -> dict[str, Any]:
     wall, cpu = time.perf_counter(), sum(os.times()[:4])
-    work()
+    with common.PeakPss() as held:
+        work()
     figures = {"seconds": time.perf_counter() - wall, "cpu_s": sum(os.times()[:4]) - cpu}
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     workers = jobs * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if jobs else 0
-    # Every worker counted with the peak of the largest: an upper bound of what they hold together.
-    return {k: round(v, 2) for k, v in figures.items()} | {"peak_mib": round((own + workers) / 1024)}
+    # `peak_mib` counts every worker with the peak of the largest and shared pages many times: an upper bound.
+    peaks = {"peak_mib": round((own + workers) / 1024), "peak_pss_mib": held.mib}
+    return {k: round(v, 2) for k, v in figures.items()} | peaks
 
 
 def _build(raw: str, out: str, jobs: str) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """What every benchmark shares: timing, the machine, and the result file with commit and versions."""
 
 import argparse
+import contextlib
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import resource
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -42,6 +45,53 @@ def peak_mib() -> float:
     """The largest resident set this process or a finished child has had so far, MiB."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return round(max(resource.getrusage(k).ru_maxrss for k in kinds) / 1024, 1)
+
+
+class PeakPss:
+    """Samples what this process and its descendants hold together, shared pages counted once (Linux).
+
+    Attributes:
+        mib: the largest sum of proportional set sizes seen so far, MiB; NaN where the system does not tell.
+    """
+
+    def __init__(self, every: float = 0.1) -> None:
+        self.mib = float("nan")
+        self._every, self._done = every, threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> "PeakPss":
+        """Begin to sample."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._done.wait(self._every):
+            held = sum(map(_pss_kib, _family(os.getpid()))) / 1024
+            if held:
+                self.mib = round(held if math.isnan(self.mib) else max(held, self.mib), 1)
+
+
+def _family(process: int) -> list[int]:
+    """A process and its descendants."""
+    found = [process]
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [pid for child in path.read_text().split() for pid in _family(int(child))]
+    return found
+
+
+def _pss_kib(process: int) -> int:
+    """Proportional set size of a process in KiB; 0 when it is gone or the system does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 def machine() -> dict[str, Any]:
