@@ -1,0 +1,144 @@
+"""Does the tiny student learn from images? Balanced accuracy per finding on patients it never saw, with intervals.
+
+    python -m benchmarks.learns [--tiny]
+
+A synthetic world is written, its release built, `tiny_cpu`'s supervised stage trained on the official train split;
+then the student is asked about every image of the test patients and its printed diagnoses are compared with theirs.
+Chance is 0.5 for every finding whatever its frequency. Intervals are percentiles over patients drawn with replacement.
+Settings were chosen on the validate split (`--split validate`).
+"""
+
+import argparse
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from benchmarks import common
+from cxr_max import align, data, mimic, synth
+from cxr_max.align.templates import ANSWER
+from cxr_max.align.types import PreferenceGroup
+from cxr_max.recipes import tiny_cpu
+
+SEED = 0
+WORLD = {"subjects": 600, "size": 112, "seed": SEED, "subtlety": 0.0, "contrast": 1.5}
+"""Findings are plain in these images: what is shown is that the way from pixels to words trains, not a skill."""
+LEAST = 10
+"""Positives a finding needs to be reported."""
+
+
+def main() -> None:
+    """Train, ask, grade."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="shows that it runs; the figures mean nothing")
+    parser.add_argument("--split", default="test", help="validate while settings are chosen")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        common.write("learns", measure(Path(folder), split=args.split, tiny=args.tiny), tiny=args.tiny)
+
+
+def measure(folder: Path, *, split: str = "test", tiny: bool = False, **options: Any) -> dict[str, Any]:
+    """Everything, below a folder; options go to the recipe."""
+    synth.write_world(synth.WorldConfig(**(WORLD | ({"subjects": 30} if tiny else {}))), folder / "world")
+    data.build([folder / "world" / "raw"], folder / "release", findings=False)
+    options |= {"max_steps": 3, "limit": 20} if tiny else {}
+    root = (folder / "world" / "mimic",)
+    stage, *_ = tiny_cpu.build(
+        release=folder / "release", out=folder / "run", mimic_root=root, seed=SEED, strategy="gpt-5", **options
+    )
+    begun = time.perf_counter(), time.process_time()
+    result = align.train(stage)
+    took = time.perf_counter() - begun[0], time.process_time() - begun[1]
+    rows = align.watch.read_log(folder / "run" / "sft" / "log.jsonl")
+    figures = grade(result.folder, folder / "release", root, split, limit=12 if tiny else None)
+    return {
+        "world": WORLD,
+        "split": split,
+        "training": {"wall_s": round(took[0], 1), "cpu_s": round(took[1], 1), "steps": result.steps},
+        "instances": len(result.training_ids),
+        "loss_first_10": round(float(np.mean([r["loss"] for r in rows[:10]])), 4),
+        "loss_last_10": round(float(np.mean([r["loss"] for r in rows[-10:]])), 4),
+        **figures,
+    }
+
+
+def grade(
+    folder: Path, release: Path, root: tuple[Path, ...], split: str, *, limit: int | None = None, draws: int = 1000
+) -> dict[str, Any]:
+    """Balanced accuracy of the printed diagnoses against the release's, per finding and on average over findings."""
+    student = align.load_student(folder)
+    joined = mimic.join(data.open_release(release), list(root))
+    images = joined.matched.instances.select("instance_id", pl.col("images").list.first().alias("image"))
+    rows = joined.scan("instances").filter(split=split).collect().join(images, on="instance_id").sort("instance_id")
+    rows = rows.head(limit) if limit else rows
+    begun = time.perf_counter()
+    answers = ask(student, rows["image"].to_list())
+    took = time.perf_counter() - begun
+    said = [set(re.split(r", ?", a.rsplit(ANSWER, 1)[1].strip(". \n"))) if ANSWER in a else set() for a in answers]
+    true = [set(d) for d in rows["diseases"].to_list()]
+    known = sorted(set().union(*true))
+    truth = np.array([[f in t for f in known] for t in true])
+    guess = np.array([[f in s for f in known] for s in said])
+    enough = [k for k in range(len(known)) if min(truth[:, k].sum(), (~truth[:, k]).sum()) >= (1 if limit else LEAST)]
+    patients, place = np.unique(rows["subject_id"].to_numpy(), return_inverse=True)
+    rng = np.random.default_rng(SEED)
+    drawn = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=draws)
+    weights = np.concatenate([np.ones((1, len(rows))), drawn[:, place]])
+    scores = balanced(truth[:, enough], guess[:, enough], weights)
+    mean = np.nanmean(scores, axis=1)
+    return {
+        "asked": len(rows),
+        "patients": len(patients),
+        "answered": sum(ANSWER in a for a in answers),
+        "asking_s": round(took, 1),
+        "mean": _interval(mean),
+        "findings": {
+            known[k]: _interval(scores[:, i]) | {"positives": int(truth[:, k].sum())} for i, k in enumerate(enough)
+        },
+    }
+
+
+def balanced(truth: Any, guess: Any, weights: Any) -> Any:
+    """Mean of sensitivity and specificity, [draws, findings], for weights [draws, rows]."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity = (weights @ (truth & guess)) / (weights @ truth)
+        specificity = (weights @ (~truth & ~guess)) / (weights @ ~truth)
+    return (sensitivity + specificity) / 2
+
+
+def _interval(draws: Any) -> dict[str, float]:
+    low, high = np.nanpercentile(draws[1:], [2.5, 97.5])
+    return {"value": round(float(draws[0]), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+@torch.no_grad()
+def ask(student: Any, images: list[str], *, batch: int = 64, longest: int = 420) -> list[str]:
+    """The student's greedy answers."""
+    tokenizer = student.renderer.tokenizer
+    answers = []
+    for start in range(0, len(images), batch):
+        asked = [
+            student.renderer.render(PreferenceGroup("", ("No Finding",), ("-",), ("",), image=image))
+            for image in images[start : start + batch]
+        ]
+        ids = torch.stack([g.prefix_ids_P for g in asked])  # images of one size, so prefixes of one length
+        made = student.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pixel_values=torch.cat([g.pixels["pixel_values"] for g in asked]),
+            image_grid_thw=torch.cat([g.pixels["image_grid_thw"] for g in asked]),
+            mm_token_type_ids=(ids == student.renderer.image_token_id).int(),
+            max_new_tokens=longest,
+            do_sample=False,
+        )
+        answers += tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)
+    return answers
+
+
+if __name__ == "__main__":
+    main()

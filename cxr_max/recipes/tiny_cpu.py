@@ -1,0 +1,94 @@
+"""The whole method on a laptop: a Qwen2.5-VL of three million random weights, on the synthetic world.
+
+    cxr-max synth --out world --subjects 600 --size 112
+    cxr-max build world/raw --out release
+    cxr-max train tiny_cpu --release release --mimic-root world/mimic --out runs/tiny
+
+Hardware: 2 cores, 4 GB. Expect some minutes a stage. The student sees images of 112 pixels, learns to write the
+teachers' trajectories and to name the diagnoses (template `diagnose`), then prefers the consensus to its teachers.
+Everything but the size is what the large recipes do: classes, chat format, image processor, losses, checkpoints.
+Expected: see `benchmarks/learns.py` and its committed result.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_max.align import ModelSpec, Optimizer, Scratch, TrainConfig
+from cxr_max.recipes import _parts
+
+NAME = "tiny_cpu"
+
+TEXT = {
+    "hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4, "num_attention_heads": 5,
+    "num_key_value_heads": 5, "tie_word_embeddings": True,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
+}  # fmt: skip
+VISION = {
+    "depth": 4, "hidden_size": 128, "intermediate_size": 384, "num_heads": 4, "fullatt_block_indexes": [0, 1, 2, 3],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options(_parts.Common):
+    """Options beside those of every recipe.
+
+    Attributes:
+        epochs, apo_epochs: passes of the two stages.
+        learning_rate, apo_learning_rate: of the two stages.
+        groups: images a step of the first stage.
+        side: of the image in pixels, a multiple of 28.
+    """
+
+    epochs: float = 4.0
+    apo_epochs: float = 1.0
+    learning_rate: float = 2e-3
+    apo_learning_rate: float = 1e-4
+    groups: int = 4
+    side: int = 112
+
+
+def build(
+    *,
+    release: Path,
+    out: Path,
+    roots: tuple[str, ...] = (),
+    mimic_root: tuple[Path, ...] | Path | None = (),
+    seed: int = 0,
+    shrink: bool = False,
+    **options: Any,
+) -> tuple[Any, ...]:
+    """Supervised training on all teachers, a consensus, APO.
+
+    Args:
+        release, out, roots, mimic_root, seed: see `recipes.Order`.
+        shrink: two layers, ten images, two steps a stage.
+        **options: of `Options`.
+    """
+    o, where = Options(**options), _parts.places(release, out, roots, mimic_root, seed)
+    scratch = Scratch(vocabulary=1000) if shrink else Scratch(text=TEXT, vision=VISION, vocabulary=2000)
+    side = o.side**2
+    fields = _parts.shared(NAME, where, o, shrink=shrink)
+    sft = TrainConfig(
+        out=where.out / "sft",
+        model=ModelSpec(scratch=scratch, freeze_vision=False, min_pixels=side, max_pixels=side),
+        method="sft",
+        epochs=o.epochs,
+        optimizer=Optimizer(
+            learning_rate=o.learning_rate, min_learning_rate=1e-5, warmup_ratio=0.05, groups=o.groups,
+            micro_groups=o.micro_groups,
+        ),
+        **fields,
+    )  # fmt: skip
+    second = TrainConfig(
+        out=where.out / "apo",
+        model=ModelSpec(),
+        method=o.method,
+        start=where.out / "sft" / "final",
+        positives=o.strategy,
+        hyper={"beta": o.beta},
+        epochs=o.apo_epochs,
+        optimizer=Optimizer(learning_rate=o.apo_learning_rate, groups=2, micro_groups=o.micro_groups),
+        **fields,
+    )
+    return _parts.with_consensus(sft, second, where)
