@@ -57,7 +57,7 @@ class Places(NamedTuple):
 
 
 def shared(name: str, where: Places, options: Common, *, shrink: bool) -> dict[str, Any]:
-    """Fields that both stages of a recipe have in common; ten images and two steps when shrunk."""
+    """Fields that both stages of a recipe have in common; ten images, two steps, short texts when shrunk."""
     return {
         "release": Path(where.release),
         "roots": where.roots,
@@ -71,6 +71,7 @@ def shared(name: str, where: Places, options: Common, *, shrink: bool) -> dict[s
         "limit": 10 if shrink else options.limit,
         "max_steps": 2 if shrink else options.max_steps,
         "max_length": options.max_length,
+        "max_completion": 48 if shrink else None,
         "trackers": options.trackers,
         "check_memory": options.check_memory,
     }

@@ -10,6 +10,9 @@ from typing import Any
 from cxr_max import align, recipes
 from cxr_max.errors import UnknownNameError, UsageError
 
+LOOPS = ("apo_loop",)
+"""Files of this folder that are read and run by themselves."""
+
 
 @dataclass(frozen=True)
 class Order:

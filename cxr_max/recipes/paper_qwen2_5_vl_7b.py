@@ -111,4 +111,5 @@ def build(
         optimizer=Optimizer(learning_rate=2e-5, groups=groups, micro_groups=o.micro_groups),
         **fields,
     )
-    return _parts.with_consensus(sft, second, where)
+    length = {"max_tokens": 16, "max_characters": 400} if shrink else {"max_tokens": o.consensus_tokens}
+    return _parts.with_consensus(sft, second, where, hyper=length if o.strategy == "in_context" else {})

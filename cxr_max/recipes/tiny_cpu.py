@@ -88,7 +88,7 @@ def build(
         positives=o.strategy,
         hyper={"beta": o.beta},
         epochs=o.apo_epochs,
-        optimizer=Optimizer(learning_rate=o.apo_learning_rate, groups=2, micro_groups=o.micro_groups),
+        optimizer=Optimizer(learning_rate=o.apo_learning_rate, groups=2, micro_groups=min(2, o.micro_groups)),
         **fields,
     )
     return _parts.with_consensus(sft, second, where)
