@@ -117,7 +117,7 @@ def _interval(draws: Any) -> dict[str, float]:
 
 
 @torch.no_grad()
-def ask(student: Any, images: list[str], *, batch: int = 64, longest: int = 420) -> list[str]:
+def ask(student: Any, images: list[str], *, batch: int = 64, longest: int = 400) -> list[str]:
     """The student's greedy answers."""
     tokenizer = student.renderer.tokenizer
     answers = []
@@ -134,7 +134,8 @@ def ask(student: Any, images: list[str], *, batch: int = 64, longest: int = 420)
             image_grid_thw=torch.cat([g.pixels["image_grid_thw"] for g in asked]),
             mm_token_type_ids=(ids == student.renderer.image_token_id).int(),
             max_new_tokens=longest,
-            do_sample=False,
+            do_sample=True,
+            top_k=0,
         )
         answers += tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)
     return answers

@@ -1,7 +1,8 @@
 """What the student is asked and how its answer is written; always chosen by name, there is no default.
 
 `rationale`: the prompt the teachers were sent, diagnoses included; the answer is a trajectory. `diagnose`: a question
-without the diagnoses; the answer is the trajectory between `<think>` and `</think>`, then the diagnoses.
+without the diagnoses; the answer is the trajectory between `<think>` and `</think>`, then the diagnoses. `name`: a
+question for the diagnoses alone, and no trajectory in the answer; it teaches a student with random weights to see.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from cxr_max.align.types import PreferenceGroup
 from cxr_max.errors import DataError, UnknownNameError
 
 QUESTION = "This is a patient's chest DR image. Which diagnoses does the image show? Reason first, then name them."
+NAME_QUESTION = "This is a patient's chest DR image. Name the diagnoses."
 ANSWER = "Diagnoses: "
 
 
@@ -71,11 +73,21 @@ def _diagnose(group: PreferenceGroup, column: int) -> Completion:
     return Completion(thought + named_diagnoses(diseases), len(opening), len(thought))
 
 
+def _name_question(_group: PreferenceGroup) -> str:
+    return NAME_QUESTION
+
+
+def _name(group: PreferenceGroup, column: int) -> Completion:
+    diseases = group.answers[column] if group.answers is not None else group.diseases
+    return Completion(named_diagnoses(diseases), 0, 0)
+
+
 TEMPLATES: dict[str, Template] = {
     t.name: t
     for t in (
         Template("rationale", _rationale_question, _rationale),
         Template("diagnose", _diagnose_question, _diagnose),
+        Template("name", _name_question, _name),
     )
 }
 

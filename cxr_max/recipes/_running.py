@@ -41,8 +41,7 @@ class Order:
 
 def names() -> tuple[str, ...]:
     """All recipes: our own, then those of installed packages."""
-    own = recipes.REGISTRY.own()
-    return tuple(n for n in recipes.REGISTRY.names() if n not in own or hasattr(recipes.REGISTRY.get(n), "build"))
+    return tuple(n for n in recipes.REGISTRY.names() if n not in LOOPS)
 
 
 def parse(pairs: Iterable[str]) -> dict[str, str]:

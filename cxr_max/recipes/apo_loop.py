@@ -2,9 +2,9 @@
 
     python -m cxr_max.recipes.apo_loop RELEASE STUDENT IMAGES_ROOT OUT
 
-RELEASE is a release with preferences; STUDENT the supervised student (`OUT/sft/final` of `cxr-max train`); IMAGES_ROOT
-your MIMIC-CXR copy; OUT a new folder. The same loss, data and order as `cxr-max train` with these settings, and the same
-numbers (tested). What that has and this has not: resuming, several processes, plans, cards, metrics.
+RELEASE is a release with preferences; STUDENT the supervised student (`OUT/sft/final` of `cxr-max train`);
+IMAGES_ROOT your MIMIC-CXR copy; OUT a new folder. The same loss, data and order as `cxr-max train` with these settings,
+and the same numbers (tested). What that has and this has not: resuming, several processes, plans, cards, metrics.
 """
 
 import copy
