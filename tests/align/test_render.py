@@ -98,7 +98,7 @@ def test_answers_of_each_completion(small: Any) -> None:
 def test_a_template_has_no_default() -> None:
     with pytest.raises(TypeError):
         render.Renderer(None)  # type: ignore[call-arg]
-    with pytest.raises(UnknownNameError, match="diagnose, rationale"):
+    with pytest.raises(UnknownNameError, match="diagnose, name, rationale"):
         templates.get("cot")
     with pytest.raises(UnknownNameError):
         render.Renderer(None, "cot")
