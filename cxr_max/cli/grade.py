@@ -14,13 +14,18 @@ def command(
     folder: Path = typer.Argument(help="Folder of a run of `cxr-max eval`."),
     draws: int = typer.Option(2000, "--draws", min=0, help="Bootstrap draws."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
+    read: str = typer.Option("auto", "--read", help="Closed questions by score, parse or report; auto by the answers."),
+    extractor: list[str] = typer.Option(
+        [], "--extractor", help="labels_csv=FILE or radgraph=FILE: reports graded by it too; repeatable."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
 ) -> None:
     """Grade a run's stored answers again, without its model.
 
     Example: cxr-max grade runs/random
     """
-    cxr_max.evaluation.grade(folder, draws=draws, seed=seed)
+    extractors = cxr_max.evaluation.labelled.parse(extractor)
+    cxr_max.evaluation.grade(folder, draws=draws, seed=seed, read=read, extractors=extractors)
     if as_json:
         print(json.dumps(json.loads((folder / "scores.json").read_text(encoding="utf-8")), indent=2))
     else:

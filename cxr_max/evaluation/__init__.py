@@ -6,6 +6,7 @@ _NAMES = {
     "CompareConfig": "comparing",
     "Context": "types",
     "EvalConfig": "running",
+    "GradeConfig": "grading",
     "as_evaluate": "hub",
     "compare": "comparing",
     "grade": "grading",

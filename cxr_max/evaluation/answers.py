@@ -1,5 +1,7 @@
 """What a generated text answers: one of the options, or nothing (an abstention, which is wrong).
 
+`parse_answer` looks for an option; `report_answer` reads a text that is a report or a trajectory, by its findings.
+
 The answer span is what follows the last `</think>`, "answer:" or "conclusion:"; without such a mark, the last sentence
 that names an option. Within the span the options that are named and not negated count: one = the answer, none or
 several = abstention.
@@ -8,6 +10,8 @@ several = abstention.
 import re
 from collections.abc import Sequence
 from functools import cache
+
+from cxr_max import findings
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "improving": (
@@ -51,6 +55,30 @@ def parse_answer(text: str, options: Sequence[str]) -> str | None:
         if named:
             return next(iter(named)) if len(named) == 1 else None
     return None
+
+
+def report_answer(text: str, finding: str, options: Sequence[str]) -> str | None:
+    """What a report says about one finding.
+
+    Yes or no: whether it states one of the finding's label as present or uncertain; a report that does not mention it
+    says no, a text without any finding abstains. Other options (a change): those named in the sentences that mention
+    the finding; none or several = abstention.
+
+    Args:
+        text: a report or trajectory.
+        finding: one of the 14 labels; letter case does not matter.
+        options: the allowed answers.
+    """
+    found = findings.extract(text)
+    mine = [f for f in found.findings if (f.label or "").lower() == finding.lower()]
+    if {o.lower() for o in options} == {"yes", "no"}:
+        if found.refusal:
+            return None
+        said = "yes" if any(f.status != "absent" for f in mine) else "no"
+        return next(o for o in options if o.lower() == said)
+    steps = {(s.start, s.end) for s in found.steps for f in mine if s.start <= f.start < s.end}
+    named = {o for start, end in steps for o in _named(text[start:end], options)}
+    return next(iter(named)) if len(named) == 1 else None
 
 
 def _named(text: str, options: Sequence[str]) -> set[str]:

@@ -1,14 +1,16 @@
 """What the closed-answer tasks share: prompts from files, limits, answers as options, scores as differences."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from cxr_max.evaluation import metrics
-from cxr_max.evaluation.answers import parse_answer
+from cxr_max.evaluation.answers import parse_answer, report_answer
 from cxr_max.evaluation.types import Item, Measure, Output
+from cxr_max.schema import FINDINGS
 
 YES_NO: tuple[str, ...] = ("yes", "no")
 
@@ -19,6 +21,23 @@ def question(name: str) -> str:
     return (
         resources.files("cxr_max.evaluation").joinpath("questions", f"{name}.txt").read_text(encoding="utf-8").rstrip()
     )
+
+
+def diagnoses(labels: Mapping[str, Any]) -> tuple[str, ...]:
+    """The diagnoses a study's labels state: those that are 1, without No Finding."""
+    return tuple(name for name in FINDINGS if labels.get(name) == 1 and name != "No Finding")
+
+
+def listed(given: Sequence[str]) -> str:
+    """Diagnoses as a prompt names them."""
+    return ", ".join(given) if given else "none"
+
+
+def presence(finding: str, given: Sequence[str] | None = None) -> str:
+    """The question whether an image shows a finding; `given` names diagnoses, None none and not even that."""
+    if given is None:
+        return question("presence").format(finding=finding.lower())
+    return question("presence_given_dx").format(finding=finding.lower(), diseases=listed(given))
 
 
 def question_hash(name: str) -> str:
@@ -44,26 +63,53 @@ def grouped(items: Iterable[Item]) -> dict[str, list[Item]]:
 
 
 def how(items: Iterable[Item]) -> str:
-    """`score` when every answer that came has option scores, else `parse`; one method for all of a task's answers."""
+    """How answers are read: one method for all of a task's answers.
+
+    `score` when every answer that came has option scores; `samples:K` when each question was asked K times; else
+    `parse`.
+    """
     answers = [i.output for i in items if isinstance(i.output, Output)]
-    return "score" if answers and all(a.scores is not None for a in answers) else "parse"
+    if answers and all(a.scores is not None for a in answers):
+        return "score"
+    times = {len(a.samples) for a in answers}
+    return f"samples:{times.pop()}" if len(times) == 1 and 0 not in times else "parse"
 
 
 def choice(item: Item, read: str) -> str | None:
-    """The option an answer stands for; None = abstained, failed or not asked."""
+    """The option an answer stands for; None = abstained, failed or not asked.
+
+    Args:
+        item: with its answer.
+        read: `score` takes the likeliest option, `samples:K` the one most answers name (a tie abstains), `report` what
+            the text says as a report, `parse` the option it names.
+    """
     if not isinstance(item.output, Output):
         return None
     if read == "score" and item.output.scores is not None:
         best = max(range(len(item.sample.options)), key=item.output.scores.__getitem__)
         return item.sample.options[best]
+    if read.startswith("samples"):
+        votes = Counter(filter(None, (parse_answer(s, item.sample.options) for s in item.output.samples)))
+        ranked = votes.most_common(2)
+        return None if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]) else ranked[0][0]
+    if read == "report":
+        return report_answer(item.text, item.group, item.sample.options)
     return parse_answer(item.output.text, item.sample.options)
 
 
 def margin(item: Item, read: str) -> float:
-    """How far an answer leans to "yes": difference of option scores, else 1, 0 or 1/2 for yes, no and neither."""
+    """How far an answer leans to "yes".
+
+    With option scores their difference; of several answers the share of yes, one that is neither counting one half;
+    else 1, 0 or 1/2 for yes, no and neither.
+    """
+    lean = {"yes": 1.0, "no": 0.0}
     if read == "score" and isinstance(item.output, Output) and item.output.scores is not None:
         return item.output.scores[0] - item.output.scores[1]
-    return {"yes": 1.0, "no": 0.0}.get(choice(item, read) or "", 0.5)
+    if read.startswith("samples") and isinstance(item.output, Output) and item.output.samples:
+        leans = [lean.get(parse_answer(s, item.sample.options) or "", 0.5) for s in item.output.samples]
+        return sum(leans) / len(leans)
+    return lean.get(choice(item, read) or "", 0.5)
 
 
 def accuracy_measure(items: Sequence[Item], group: str, read: str, labels: Sequence[str]) -> Measure:
@@ -74,6 +120,7 @@ def accuracy_measure(items: Sequence[Item], group: str, read: str, labels: Seque
     )
     classes = {label: truths.count(label) for label in labels}
     notes: dict[str, Any] = {"classes": classes, "majority": max(classes.values()) / len(truths), **counts(items)}
+    notes["class_patients"] = class_patients(items)
     return Measure("macro_accuracy", group, stats, patients_of(items), profile=read, notes=notes)
 
 
@@ -81,8 +128,17 @@ def auc_measure(items: Sequence[Item], group: str, read: str) -> Measure:
     """AUC of one class of yes-or-no questions; target 1 or 0."""
     scores = [margin(i, read) for i in items]
     stats = metrics.auc.statistics(predictions=scores, references=[int(i.target) for i in items])
-    notes = {"positive": sum(int(i.target) for i in items), **counts(items)}
+    notes: dict[str, Any] = {"positive": sum(int(i.target) for i in items), **counts(items)}
+    notes["class_patients"] = class_patients(items)
     return Measure("auc", group, stats, patients_of(items), profile=read, notes=notes)
+
+
+def class_patients(items: Sequence[Item]) -> dict[str, int]:
+    """How many patients have a question with each truth: what tells whether the counts may be shown."""
+    patients: dict[str, set[str]] = {}
+    for item, patient in zip(items, patients_of(items), strict=True):
+        patients.setdefault(str(item.target), set()).add(patient)
+    return {truth: len(mine) for truth, mine in sorted(patients.items())}
 
 
 def patients_of(items: Iterable[Item]) -> tuple[str, ...]:

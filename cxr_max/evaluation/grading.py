@@ -1,26 +1,35 @@
 """Grade stored answers: scores with clustered intervals, each with a signature; the model is not needed.
 
-Writes `scores.json`, `table.md` and `table.csv` into the run's folder: aggregates only, no ids, and on data that are
-not synthetic no cell over fewer than 10 patients.
+Writes `scores.json`, `table.md`, `table.csv` and `table.png` into the run's folder: aggregates only, no ids, and on
+data that are not synthetic no cell over fewer than 10 patients.
 """
 
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cxr_max import __version__
-from cxr_max.evaluation import ask, metrics, running, tasks
+from cxr_max.drift.page.draw import render
+from cxr_max.errors import UnknownNameError, UsageError
+from cxr_max.evaluation import ask, labelled, metrics, running, tasks
 from cxr_max.evaluation.intervals import Floats, Interval, bootstrap, mean
+from cxr_max.evaluation.predictors.echo import NAME as ECHO
+from cxr_max.evaluation.predictors.echo import Echo
+from cxr_max.evaluation.score_figure import picture
 from cxr_max.evaluation.types import Item, Measure
 from cxr_max.folders import is_restricted, write_atomic
 
 FEW_PATIENTS = 10
+READS = ("auto", "score", "parse", "report")
+UNSEEN = "unseen patients"
+GIVEN = "_given_dx"
 COLUMNS = ("task", "score", "group", "subset", "value", "low", "high", "n", "patients", "failed", "read", "signature")
 
 
@@ -42,72 +51,148 @@ class Scored(NamedTuple):
     patients: tuple[str, ...]
 
 
-def grade(
-    out: Path, *, draws: int = 2000, seed: int = 0, training_patients: Collection[str] | None = None
-) -> list[dict[str, Any]]:
-    """Score every task of a run from its journal.
+@dataclass(frozen=True)
+class GradeConfig:
+    """How stored answers are graded.
 
-    Args:
-        out: folder of the run.
+    Attributes:
         draws: bootstrap draws.
         seed: of the draws.
         training_patients: patients the model was trained on; None takes what the run knows of them. Where that is
             nothing, scores on MIMIC-CXR are marked "overlap not established".
+        read: how closed questions are read: `auto` (by what the answers are), `score`, `parse` or `report`.
+        extractors: further extractors for reports, name to file; see `labelled`.
+    """
+
+    draws: int = 2000
+    seed: int = 0
+    training_patients: Collection[str] | None = None
+    read: str = "auto"
+    extractors: Mapping[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.read not in READS:
+            raise UnknownNameError.of("reading", self.read, READS)
+
+
+def grade(out: Path, config: GradeConfig | None = None, **options: Any) -> list[dict[str, Any]]:
+    """Score every task of a run from its journal.
+
+    Args:
+        out: folder of the run.
+        config: how; or its attributes one by one.
+        **options: of `GradeConfig`, instead of it.
 
     Returns:
-        One row a score; also written to `scores.json`, `table.md`, `table.csv`.
+        One row a score; also written to `scores.json`, `table.md`, `table.csv`, `table.png`.
 
     Raises:
         UsageError: the folder holds no run. MissingFileError: the data of a task are gone.
     """
     run_ = running.described(out)
-    rows = [s.row for s in scored(out, draws=draws, seed=seed, training_patients=training_patients)]
+    rows = [s.row for s in scored(out, config, **options)]
     _write(out, rows, run_)
     return rows
 
 
-def scored(
-    out: Path, *, draws: int = 2000, seed: int = 0, training_patients: Collection[str] | None = None
-) -> list[Scored]:
+def scored(out: Path, config: GradeConfig | None = None, **options: Any) -> list[Scored]:
     """The scores of a run with draws and statistics; arguments and errors as `grade`, but nothing is written."""
+    config = GradeConfig(**options) if config is None else config
     run_ = running.described(out)
     context = running.context_of(run_)
-    if training_patients is None:
-        training_patients = run_.get("training_patients")
+    trained = run_.get("training_patients") if config.training_patients is None else config.training_patients
+    extractors = labelled.build(config.extractors)
     found: list[Scored] = []
     for name in run_["tasks"]:
         task = tasks.get(name)
         items = running.answered(out, name, task.load(context), run_)
-        for subset, chosen in _subsets(task, items, training_patients).items():
-            found += _score(task, chosen, subset, run_, draws=draws, seed=seed)
+        parts = _subsets(task, items, trained)
+        few = is_restricted(run_["synthetic"]) and 0 < _left_out(parts) < FEW_PATIENTS
+        for subset, chosen in parts.items():
+            rows = _score(Part(task, chosen, subset, run_), config, extractors) if chosen else []
+            rows = rows or [_nothing(task, subset, run_)]
+            # The two blocks subtracted would show the few patients that only one of them has.
+            found += [s._replace(row=_hidden(s.row)) for s in rows] if few and subset == UNSEEN else rows
     if is_restricted(run_["synthetic"]):
         found = [s._replace(row=_suppress(s.row)) for s in found]
     return found
 
 
-def _subsets(task: Any, items: list[Item], training_patients: Collection[str] | None) -> dict[str, list[Item]]:
+def _subsets(task: Any, items: list[Item], trained: Collection[str] | None) -> dict[str, list[Item]]:
     """All samples, and for MIMIC-CXR tasks those of patients the model has not seen."""
     if not task.MIMIC:
         return {"all": items}
-    if training_patients is None:
+    if trained is None:
         return {"all (overlap not established)": items}
-    unseen = [i for i in items if i.sample.patient not in training_patients]
-    return {"all": items, "unseen patients": unseen} if unseen else {"all": items}
+    known = frozenset(trained)
+    return {"all": items, UNSEEN: [i for i in items if i.sample.patient not in known]}
 
 
-def _score(task: Any, items: list[Item], subset: str, run_: dict[str, Any], *, draws: int, seed: int) -> list[Scored]:
-    read = ask.how(items)
+def _left_out(parts: Mapping[str, list[Item]]) -> int:
+    """Patients that are in one block and not in the other."""
+    seen = [set(ask.patients_of(items)) for items in parts.values()]
+    return len(seen[0] - seen[-1])
+
+
+def _nothing(task: Any, subset: str, run_: dict[str, Any]) -> Scored:
+    """A row for a block without samples: undefined, and said so."""
+    nan = float("nan")
+    interval = Interval(nan, nan, nan, np.empty(0), 0)
+    row = {"task": task.NAME, "score": "none", "subset": subset, "read": "", "better": 0, "group": "all",
+           "signature": _signature(task, "no samples", run_), **_cells(interval), "n": 0, "failed": 0}  # fmt: skip
+    return Scored(row, interval, (), (), ())
+
+
+class Part(NamedTuple):
+    """What is scored at a time: the items of a task, or those of some patients."""
+
+    task: Any
+    items: list[Item]
+    subset: str
+    run: dict[str, Any]
+
+
+def _score(part: Part, config: GradeConfig, extractors: Sequence[Any]) -> list[Scored]:
+    task, items, _, _ = part
+    fixed = getattr(task, "READ", None)
+    read = fixed or (ask.how(items) if config.read == "auto" else config.read)
+    if read == "score" and ask.how(items) != "score":
+        raise UsageError(f"not every answer of {task.NAME} has scores of its options", next="--read parse")
+    measures = task.measures(items, read)
+    if fixed == "report":
+        measures = [*measures, *labelled.measures(items, extractors)]
+    rows = _rows(part, measures, read, config)
+    if task.NAME.endswith(GIVEN):
+        answers = Echo().predict([i.sample for i in items])
+        repeated = [replace(i, output=o) for i, o in zip(items, answers, strict=True)]
+        beside = fixed or "parse"
+        rows += [_beside(s) for s in _rows(part, task.measures(repeated, beside), beside, config)]
+    return rows
+
+
+def _beside(scored_: Scored) -> Scored:
+    """A score of the echo baseline: a row of its own that no comparison of models takes up."""
+    row = scored_.row
+    return scored_._replace(row={**row, "group": f"{ECHO}: {row['group']}", "better": 0})
+
+
+def _rows(part: Part, measures: Sequence[Measure], read: str, config: GradeConfig) -> list[Scored]:
+    task, items, subset, run_ = part
     samples, patients = tuple(i.sample.id for i in items), ask.patients_of(items)
     parts: dict[str, list[tuple[Measure, Interval]]] = {}
-    for measure in task.measures(items, read):
+    for measure in measures:
         metric = metrics.get(measure.metric)
         for name in metric.aggregate(measure.stats):
             if not measure.keep or name in measure.keep:
                 interval = bootstrap(
-                    _scorer(metric, measure, name), measure.patients, all_patients=patients, draws=draws, seed=seed
+                    _scorer(metric, measure, name),
+                    measure.patients,
+                    all_patients=patients,
+                    draws=config.draws,
+                    seed=config.seed,
                 )
                 parts.setdefault(name, []).append((measure, interval))
-    how_drawn = f"cluster bootstrap {draws}, seed {seed}"
+    how_drawn = f"cluster bootstrap {config.draws}, seed {config.seed}"
     rows = []
     for name, found in parts.items():
         signatures = [
@@ -152,10 +237,19 @@ def _signature(task: Any, how: str, run_: dict[str, Any]) -> str:
 
 
 def _suppress(row: dict[str, Any]) -> dict[str, Any]:
-    if row["patients"] >= FEW_PATIENTS:
-        return row
-    kept = {k: row[k] for k in ("task", "score", "group", "subset", "read", "signature")}
-    return {**kept, "suppressed": f"fewer than {FEW_PATIENTS} patients"}
+    """A row that may be shown: hidden below 10 patients, its counts by class hidden where one class has fewer."""
+    if row["patients"] < FEW_PATIENTS and row["n"]:
+        return _hidden(row)
+    if any(n < FEW_PATIENTS for n in row.get("class_patients", {}).values()):
+        kept = {k: v for k, v in row.items() if k not in ("classes", "majority", "positive", "class_patients")}
+        return {**kept, "classes": f"suppressed: one with fewer than {FEW_PATIENTS} patients"}
+    return row
+
+
+def _hidden(row: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: row[k] for k in ("task", "score", "group", "subset", "read", "signature", "better")}
+    # Patients and samples are 0 so that whoever reads rows finds the columns; how many there are is not said.
+    return {**kept, "patients": 0, "n": 0, "suppressed": f"fewer than {FEW_PATIENTS} patients"}
 
 
 def _write(out: Path, rows: Sequence[dict[str, Any]], run_: dict[str, Any]) -> None:
@@ -168,6 +262,11 @@ def _write(out: Path, rows: Sequence[dict[str, Any]], run_: dict[str, Any]) -> N
     writer.writerows({k: _text(v) for k, v in r.items()} for r in rows)
     write_atomic(out / "table.csv", text.getvalue())
     write_atomic(out / "table.md", table(rows, title=_title(run_)))
+    drawn = picture(rows, _title(run_))
+    if drawn is None:
+        (out / "table.png").unlink(missing_ok=True)
+    else:
+        write_atomic(out / "table.png", render(drawn, "png"))
 
 
 def _title(run_: dict[str, Any]) -> str:

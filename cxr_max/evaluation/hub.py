@@ -2,8 +2,23 @@
 
 from typing import Any
 
+from cxr_max.data.card import template
 from cxr_max.evaluation import metrics
 from cxr_max.optional import require
+
+
+def card_of(name: str) -> str:
+    """The card of one of our metrics as Markdown; empty for those of other packages.
+
+    Cards lie in `cards/metrics/`.
+    """
+    return template(f"metrics/{name}.md") if name in metrics.REGISTRY.own() else ""
+
+
+def _section(card: str, title: str) -> str:
+    """The text under a heading of a card."""
+    _, _, rest = card.partition(f"\n## {title}\n")
+    return rest.partition("\n## ")[0].strip()
 
 
 def as_evaluate(name: str) -> Any:
@@ -17,15 +32,16 @@ def as_evaluate(name: str) -> Any:
     """
     evaluate, datasets = require("evaluate", extra="eval"), require("datasets")
     metric = metrics.get(name)
+    card = card_of(name)
     kinds = getattr(metric.module, "TYPES", ("string", "string"))
     features = {n: datasets.Value(k) for n, k in zip(("predictions", "references"), kinds, strict=True)}
 
     class Module(evaluate.Metric):  # type: ignore[name-defined,misc]
         def _info(self) -> Any:
             return evaluate.MetricInfo(
-                description=metric.__doc__,
-                citation="",
-                inputs_description="predictions and references, one each per sample; options of the metric to compute",
+                description=card or metric.__doc__,
+                citation=_section(card, "Source"),
+                inputs_description=_section(card, "Input") or "predictions and references, one each per sample",
                 features=datasets.Features(features),
             )
 

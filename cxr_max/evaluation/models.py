@@ -36,11 +36,13 @@ class Loaded:
         model: transformers or PEFT model, on its device.
         renderer: its tokenizer and image processor.
         training: what its `training.json` says; empty when there is none.
+        training_ids: instances of this and all earlier stages of its training; None = not known.
     """
 
     model: Any
     renderer: Renderer
     training: Mapping[str, Any]
+    training_ids: tuple[str, ...] | None = None
 
     def revision(self) -> str:
         """Identifies weights, tokenizer, chat template and image processor: 12 hex digits."""
@@ -76,7 +78,8 @@ def load(name: str, *, adapter: str = "", device: str = "auto", dtype: str = "au
     renderer.check(model.config)
     if adapter:
         model = _adapted(model, adapter)
-    return Loaded(model.to(where).eval(), renderer, _training(adapter or base))
+    found = Path(adapter or base).expanduser()
+    return Loaded(model.to(where).eval(), renderer, _training(found), _ids(found))
 
 
 def _student(folder: Path, device: torch.device, dtype: str, limits: Mapping[str, int]) -> Loaded:
@@ -85,7 +88,7 @@ def _student(folder: Path, device: torch.device, dtype: str, limits: Mapping[str
         raise UsageError(f"{', '.join(limits)} of a trained student are those of its training", next="leave them out")
     kind = _dtype(dtype, device) if dtype != "auto" or device.type == "cuda" else None
     student = align.load_student(folder, device=device, dtype=kind)
-    return Loaded(student.model, student.renderer, student.training)
+    return Loaded(student.model, student.renderer, student.training, _ids(folder))
 
 
 def _base_of(adapter: str) -> str:
@@ -146,8 +149,8 @@ def _adapted(model: Any, adapter: str) -> Any:
     return require("peft", extra="train").PeftModel.from_pretrained(model, str(folder))
 
 
-def _training(name: str) -> dict[str, Any]:
-    path = Path(name).expanduser() / TRAINING
+def _training(folder: Path) -> dict[str, Any]:
+    path = folder / TRAINING
     if not path.is_file():
         return {}
     try:
@@ -157,6 +160,24 @@ def _training(name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{TRAINING} of the model is not an object")
     return content
+
+
+def _ids(folder: Path) -> tuple[str, ...] | None:
+    """Instances a checkpoint and the stages below it were trained on; None when one of them does not say."""
+    found: set[str] = set()
+    seen: set[Path] = set()
+    while (training := _training(folder)) or not seen:
+        if not isinstance(training.get("training_ids"), list) or folder.resolve() in seen:
+            return None
+        seen.add(folder.resolve())
+        found |= set(map(str, training["training_ids"]))
+        base = training.get("base") or {}
+        if not base.get("local"):
+            break
+        folder = folder / str(base.get("path"))
+        if not folder.is_dir():
+            return None
+    return tuple(sorted(found))
 
 
 def _described(part: Any) -> str:

@@ -16,13 +16,14 @@ from cxr_max.evaluation.sets import ms_cxr_t as reader
 from cxr_max.evaluation.types import Context, Item, Measure, Sample
 from cxr_max.mimic import locate
 from cxr_max.roots import MIMIC_ROOTS
+from cxr_max.schema import FINDINGS
 
 Gold = Callable[[int | None, str | None], int | None]
 """(CheXpert label of the study, progression) -> 1 present, 0 absent, None left out."""
 
 
 def pairs(context: Context) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The pairs with the files of both images, and the CheXpert labels of the current studies.
+    """The pairs with the files of both images, and the 14 CheXpert labels of all studies.
 
     Raises:
         MissingFileError: no MS-CXR-T table, no MIMIC-CXR root, or not one of the images is there.
@@ -41,11 +42,17 @@ def pairs(context: Context) -> tuple[pl.DataFrame, pl.DataFrame]:
             f"none of the {rows.height} MS-CXR-T images lies under the MIMIC-CXR roots",
             next="cxr-max mimic check; then --mimic-root PATH with the images",
         )
-    return rows, root.labels("chexpert").select("study_id", *reader.FINDINGS).collect()
+    return rows, root.labels("chexpert").select("study_id", *FINDINGS).collect()
 
 
-def presence(context: Context, gold: Gold) -> list[Item]:
-    """One yes-or-no question per current image and finding, with its truth; undefined ones left out."""
+def presence(context: Context, gold: Gold, *, given_dx: bool = False) -> list[Item]:
+    """One yes-or-no question per current image and finding, with its truth; undefined ones left out.
+
+    Args:
+        context: roots and limit.
+        gold: the definition of the truth.
+        given_dx: name the study's CheXpert diagnoses in the prompt.
+    """
     rows, labels = pairs(context)
     current = rows.unique("dicom_id", keep="first", maintain_order=True)
     study = {r["study_id"]: r for r in labels.iter_rows(named=True)}
@@ -55,9 +62,12 @@ def presence(context: Context, gold: Gold) -> list[Item]:
             label = study.get(row["study_id"], {}).get(finding)
             truth = gold(None if label is None else int(label), row[finding])
             if truth is not None:
-                prompt = ask.question("presence").format(finding=finding.lower())
+                given = ask.diagnoses(study.get(row["study_id"], {})) if given_dx else ()
+                prompt = ask.presence(finding, given if given_dx else None)
                 images = (Path(row["path"]),) if row["path"] else ()
-                sample = Sample(f"{row['dicom_id']}/{finding}", prompt, images, ask.YES_NO, str(row["subject_id"]))
+                sample = Sample(
+                    f"{row['dicom_id']}/{finding}", prompt, images, ask.YES_NO, str(row["subject_id"]), given, finding
+                )
                 items.append(Item(sample, "yes" if truth else "no", finding))
     return ask.limited(items, context.limit)
 

@@ -20,12 +20,13 @@ from cxr_max.roots import MIMIC_ROOTS
 TEXT_METRICS: tuple[str, ...] = ("bleu", "rouge_l", "meteor", "cider")
 
 
-def items(context: Context, *, by_study: bool) -> list[Item]:
+def items(context: Context, *, by_study: bool, given_dx: bool = False) -> list[Item]:
     """One item an image, or one a study with its frontal images.
 
     Args:
         context: roots and limit.
         by_study: group images by study and keep PA and AP views only; a study without one is left out.
+        given_dx: name the study's CheXpert diagnoses in the prompt.
 
     Raises:
         MissingFileError: a table, all reports or all images are missing.
@@ -46,7 +47,13 @@ def items(context: Context, *, by_study: bool) -> list[Item]:
             "no report with FINDINGS, or no image, of the test split is under the MIMIC-CXR roots",
             next="cxr-max mimic check; both MIMIC-CXR (reports) and images are needed: --mimic-root PATH",
         )
-    return ask.limited([_item(r) for r in _rows(samples, found)], context.limit)
+    labels = _diagnoses(root) if given_dx else None
+    return ask.limited([_item(r, labels) for r in _rows(samples, found)], context.limit)
+
+
+def _diagnoses(root: mimic.MimicRoot) -> dict[int, tuple[str, ...]]:
+    rows = root.labels("chexpert").collect().iter_rows(named=True)
+    return {row["study_id"]: ask.diagnoses(row) for row in rows}
 
 
 def _rows(samples: pl.DataFrame, found: pl.DataFrame) -> list[dict[str, Any]]:
@@ -54,9 +61,12 @@ def _rows(samples: pl.DataFrame, found: pl.DataFrame) -> list[dict[str, Any]]:
     return [{**row, "paths": p} for row, p in zip(found.iter_rows(named=True), paths, strict=True)]
 
 
-def _item(row: dict[str, Any]) -> Item:
+def _item(row: dict[str, Any], labels: dict[int, tuple[str, ...]] | None) -> Item:
     images = tuple(Path(p) for p in row["paths"] if p)
-    sample = Sample(str(row["instance_id"]), ask.question("report"), images, (), str(row["subject_id"]))
+    given = () if labels is None else labels.get(row["study_id"], ())
+    name = "report" if labels is None else "report_given_dx"
+    prompt = ask.question(name) if labels is None else ask.question(name).format(diseases=ask.listed(given))
+    sample = Sample(str(row["instance_id"]), prompt, images, (), str(row["subject_id"]), given)
     findings = row["findings"]
     return Item(sample, findings, asked=bool(findings and findings.strip()))
 
@@ -67,19 +77,23 @@ def measures(questions: Sequence[Item], *, profiles: Sequence[str]) -> list[Meas
     if not asked:
         return []
     texts, truths = [i.text for i in asked], [str(i.target) for i in asked]
+    plain = [without_markdown(t) for t in texts]
     notes: dict[str, Any] = {**ask.counts(asked), "missing_findings": len(questions) - len(asked)}
     patients = ask.patients_of(asked)
     found = []
     for profile in profiles:
-        for name, plain in ((n, p) for n in TEXT_METRICS for p in (False, True)):
-            said = [without_markdown(t) for t in texts] if plain else texts
-            group = f"{profile}, without Markdown" if plain else profile
+        for name in TEXT_METRICS:
             try:
-                stats = metrics.get(name).statistics(predictions=said, references=truths, profile=profile)
+                score = metrics.get(name).statistics
+                stats = score(predictions=texts, references=truths, profile=profile)
+                # Without any Markdown the two are the same, and one of the programs is slow.
+                same = plain == texts
+                bare = stats if same else score(predictions=plain, references=truths, profile=profile)
             except MissingExtraError as e:
                 notes = {**notes, f"{name}_not_available": e.problem}
                 continue
-            found.append(Measure(name, group, stats, patients, profile=group, averaged=False, notes=notes))
+            for group, values in ((profile, stats), (f"{profile}, without Markdown", bare)):
+                found.append(Measure(name, group, values, patients, profile=group, averaged=False, notes=notes))
     for name in ("f1_rules14", "finding_pr", "style"):
         stats = metrics.get(name).statistics(predictions=texts, references=truths)
         found.append(Measure(name, "all", stats, patients, notes=notes))

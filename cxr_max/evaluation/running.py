@@ -70,12 +70,13 @@ def run(config: EvalConfig, make: Callable[[], Predictor]) -> Path:
     """
     here = processes()
     loaded = load(config)
-    synthetic = is_synthetic(config.context)
+    if not is_synthetic(config.context):
+        refuse_git(config.out)
+    predictor = make()
+    synthetic = is_synthetic(config.context) and not getattr(predictor, "derived", False)
     if here.is_main:
         output_dir(config.out, synthetic=synthetic)
-        if not synthetic:
-            refuse_git(config.out)
-    predictor = make()
+    here.wait()
     restricted = private_dir(config.out / "restricted")
     order = list(_keys(loaded, predictor).values())
     if here.is_main:

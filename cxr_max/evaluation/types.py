@@ -19,6 +19,7 @@ class Sample:
         options: closed answers in order; empty for free text.
         patient: cluster for intervals; None when the set has no patients.
         diseases: diagnoses given to the model; only in tasks whose name ends in `_given_dx`.
+        finding: what a yes-or-no question asks about.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Sample:
     options: tuple[str, ...] = ()
     patient: str | None = None
     diseases: tuple[str, ...] = ()
+    finding: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,10 @@ class Model(Protocol):
 class Predictor(Model, Protocol):
     """Something that answers questions.
 
-    Two attributes may stand on it beside these. `training`: instance ids the model was trained on, empty for what was
-    never trained; without it the overlap with MIMIC-CXR tasks is not established. `whole_batches` = True: answers may
-    change in the last digits with what stands in the same batch, so a batch is asked again as a whole when a kill left
-    part of it.
+    Three attributes may stand on it beside these. `training`: instance ids the model was trained on, empty for what was
+    never trained; without it the overlap with MIMIC-CXR tasks is not established. `derived` = True: trained on real
+    data, so that its answers are restricted whatever it is asked about. `whole_batches` = True: answers may change in
+    the last digits with what stands in the same batch, so a batch is asked again whole when a kill left part of it.
     """
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[Output | Failure]:

@@ -37,9 +37,9 @@ def load(
     for row, path in rows:
         for c in classes:
             if row[c] is not None:
-                prompt = ask.question("presence").format(finding=c.lower())
+                prompt = ask.presence(c)
                 images = (path,) if path else ()
-                sample = Sample(f"{row[name]}/{c}", prompt, images, ask.YES_NO, row["patient"])
+                sample = Sample(f"{row[name]}/{c}", prompt, images, ask.YES_NO, row["patient"], finding=c)
                 items.append(Item(sample, int(row[c]), c))
     return ask.limited(items, context.limit)
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -242,8 +243,10 @@ def test_a_file_that_lacks_samples_is_scored_with_the_same_denominator(tmp_path:
 
 
 def test_echo_answers_from_the_prompts_diagnoses() -> None:
-    sample = Sample("1", "Does this chest X-ray show edema?", options=("yes", "no"), diseases=("Edema",))
-    other = Sample("2", "Does this chest X-ray show edema?", options=("yes", "no"))
+    sample = Sample(
+        "1", "Does this chest X-ray show edema?", options=("yes", "no"), diseases=("Edema",), finding="Edema"
+    )
+    other = replace(sample, id="2", finding="Fracture")
     free = Sample("3", "Write the findings.", diseases=("Edema", "Fracture"))
     assert [o.text for o in predictors.make("echo", {}).predict([sample, other, free])] == [
         "yes",

@@ -11,13 +11,21 @@ import numpy as np
 
 from cxr_max import findings
 from cxr_max.errors import UsageError
+from cxr_max.findings.model import Extraction
 
 NAME, VERSION = "finding_pr", "1"
 Level = Literal["concept", "side", "zone"]
 
 
-def statistics(*, predictions: Sequence[str], references: Sequence[str], level: Level = "side") -> Any:
+def statistics(
+    *, predictions: Sequence[str | Extraction], references: Sequence[str | Extraction], level: Level = "side"
+) -> Any:
     """Rows of [precision or 0, is defined, recall or 0, is defined, entailed, stated, found, in reference].
+
+    Args:
+        predictions: texts, read by our rules; or what another extractor made of them.
+        references: the same.
+        level: how exactly a finding must be located.
 
     Raises:
         UsageError: different lengths or no samples.
@@ -26,8 +34,9 @@ def statistics(*, predictions: Sequence[str], references: Sequence[str], level: 
         raise UsageError(f"{len(predictions)} predictions for {len(references)} references; one each, at least one")
     rows = []
     for candidate, reference in zip(predictions, references, strict=True):
-        truth = findings.extract(reference, role="reference")
-        a = findings.alignment(findings.extract(candidate), truth, level=level)
+        truth = findings.extract(reference, role="reference") if isinstance(reference, str) else reference
+        said = findings.extract(candidate) if isinstance(candidate, str) else candidate
+        a = findings.alignment(said, truth, level=level)
         macro = (_or_0(a.precision), a.n_c > 0, _or_0(a.recall), a.n_r > 0)
         rows.append((*macro, a.entailed_c, a.n_c, a.entailed_r, a.n_r))
     return np.array(rows, dtype=np.float64)

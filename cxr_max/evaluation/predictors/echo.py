@@ -9,7 +9,7 @@ NAME = "echo"
 
 
 class Echo:
-    """Answers yes to a finding the prompt gave away, no to others, and repeats the diagnoses as free text."""
+    """Answers yes to a finding the prompt names, no to others, and repeats the diagnoses as free text."""
 
     name = NAME
     revision = "1"
@@ -19,10 +19,9 @@ class Echo:
     def predict(self, samples: Sequence[Sample]) -> Iterator[Output]:
         """One answer a sample."""
         for sample in samples:
-            named = [d.lower() for d in sample.diseases]
             if sample.options == ("yes", "no"):
-                asked = sample.prompt.lower()
-                yield Output("yes" if any(d in asked for d in named) else "no")
+                named = [d.lower() for d in sample.diseases]
+                yield Output("yes" if sample.finding.lower() in named else "no")
             else:
                 yield Output(". ".join(sample.diseases))
 

@@ -97,8 +97,9 @@ class HF:
         self._options, self._fixed = options, batch_size
         self.batch_size = batch_size or START.get(parameter.device.type, START["cpu"])
         self._known: dict[tuple[str, tuple[str, ...]], Output] = {}
-        if "training_ids" in loaded.training:
-            self.training: tuple[str, ...] = tuple(map(str, loaded.training["training_ids"]))
+        self.training = loaded.training_ids
+        # What a model writes is derived from what it was trained on, on whatever images it is asked.
+        self.derived = bool(loaded.training) and not loaded.training.get("synthetic")
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[Output | Failure]:
         """One answer a sample; an image that cannot be read is a failure."""

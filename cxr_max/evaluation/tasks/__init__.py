@@ -2,9 +2,11 @@
 
 A task module defines
 
-    NAME        what stands in tables; ends in `_given_dx` when the prompt names diagnoses
+    NAME        what stands in tables; ends in `_given_dx` when the prompt names diagnoses, and then the echo baseline
+                is graded beside the model
     QUESTIONS   name of the question set; tasks that ask the same questions share their answers
     VERSION     changes whenever a score may change
+    READ        optional: how its answers are read, when not by what they are (`report`)
     MIMIC       whether its samples are MIMIC-CXR images, so that overlap with training data matters
     load(context) -> list of Item, every question with its truth
     measures(items, read) -> list of Measure

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cxr_max.evaluation import report_generation
 from cxr_max.evaluation.types import Context, Item, Measure
 
-NAME, VERSION, MIMIC = "report_generation_r2gen", "1", True
+NAME, VERSION, MIMIC, READ = "report_generation_r2gen", "1", True, "report"
 QUESTIONS, PROMPT = NAME, "report"
 
 
