@@ -21,6 +21,11 @@ def _section(card: str, title: str) -> str:
     return rest.partition("\n## ")[0].strip()
 
 
+def _feature(datasets: Any, kind: str) -> Any:
+    """One value a sample, or a list of texts."""
+    return [datasets.Value("string")] if kind == "strings" else datasets.Value(kind)
+
+
 def as_evaluate(name: str) -> Any:
     """A metric as an `evaluate.Metric`: `.add_batch(...)`, `.compute(...)`, usable in `evaluate.combine`.
 
@@ -34,7 +39,7 @@ def as_evaluate(name: str) -> Any:
     metric = metrics.get(name)
     card = card_of(name)
     kinds = getattr(metric.module, "TYPES", ("string", "string"))
-    features = {n: datasets.Value(k) for n, k in zip(("predictions", "references"), kinds, strict=True)}
+    features = {n: _feature(datasets, k) for n, k in zip(("predictions", "references"), kinds, strict=True)}
 
     class Module(evaluate.Metric):  # type: ignore[name-defined,misc]
         def _info(self) -> Any:

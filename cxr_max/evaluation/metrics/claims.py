@@ -15,19 +15,32 @@ from cxr_max.errors import UsageError
 
 NAME, VERSION = "claims", "1"
 BETTER = {"claims": 0}
+TYPES = ("strings", "strings")
 Claim = tuple[str, str | None]
 """A label of the 14 and left, right or None."""
 
 
-def statistics(*, predictions: Sequence[Collection[Claim]], references: Sequence[Collection[Claim]]) -> Any:
+def statistics(*, predictions: Sequence[Collection[Claim | str]], references: Sequence[Collection[Claim | str]]) -> Any:
     """Rows of [claims, right ones, true findings, found ones, sided claims on one-sided findings, right ones, 1].
+
+    Args:
+        predictions: claims of each sample, as pairs or as text: `Edema`, `Pneumothorax/left`.
+        references: the same of the truth.
 
     Raises:
         UsageError: different lengths or no samples.
     """
     if len(predictions) != len(references) or not len(references):
         raise UsageError(f"{len(predictions)} predictions for {len(references)} references; one each, at least one")
-    return np.array([_row(set(p), set(r)) for p, r in zip(predictions, references, strict=True)], dtype=np.float64)
+    pairs = zip(predictions, references, strict=True)
+    return np.array([_row(set(map(_claim, p)), set(map(_claim, r))) for p, r in pairs], dtype=np.float64)
+
+
+def _claim(claim: Claim | str) -> Claim:
+    if not isinstance(claim, str):
+        return claim
+    label, _, side = claim.partition("/")
+    return label, side or None
 
 
 def _row(said: set[Claim], true: set[Claim]) -> tuple[int, ...]:

@@ -100,6 +100,7 @@ EXAMPLES = {
     "bleu": (["a b c d e"], ["a b c d e"], {"profile": "raw"}),
     "rouge_l": (["a b"], ["a b"], {"profile": "raw"}),
     "cider": (["a b", "c d e f"], ["a b", "c d e f"], {"profile": "raw"}),
+    "claims": ([["Edema", "Pneumothorax/left"]], [["Pneumothorax/left"]], {}),
     "f1_labels14": (["Edema", ""], ["Edema|Fracture", ""], {}),
     "f1_rules14": (["No effusion. Cardiomegaly."], ["Cardiomegaly."], {}),
     "finding_pr": (["Small left pleural effusion."], ["Left pleural effusion."], {}),

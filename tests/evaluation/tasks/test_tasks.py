@@ -133,6 +133,8 @@ def test_unknown_task() -> None:
 
 def test_every_task_is_tested_here_or_beside() -> None:
     assert set(tasks.names()) - set(CLOSED) == {
+        "diagnosis_test",
+        "diagnosis_validate",
         "report_generation_r2gen",
         "report_generation_r2gen_given_dx",
         "report_generation_study",
