@@ -105,6 +105,19 @@ def bootstrap(
     return Interval(value, low, high, error, draws - defined, n, chosen)
 
 
+def few_limits(value: Floats, values_DQ: Floats, influence_PQ: Floats, *, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Method `wide` of `bootstrap` on draws made elsewhere, for statistics that are not functions of sums.
+
+    Args:
+        value: of all patients, [Q].
+        values_DQ: of the draws, NaN where undefined.
+        influence_PQ: how much each patient moves the statistic: (P - 1) (mean of the leave-one-out values - each).
+        level: nominal coverage.
+    """
+    ends = _limits(level, len(influence_PQ))
+    return _quantiles(values_DQ, _bca_levels(value, values_DQ, influence_PQ, ends))
+
+
 def _deviation(values_DQ: Floats, defined_Q: np.ndarray) -> Floats:
     with np.errstate(invalid="ignore"):
         centre = np.where(defined_Q > 0, np.nansum(values_DQ, axis=0) / np.maximum(defined_Q, 1), np.nan)

@@ -54,7 +54,9 @@ def difference(one: Scored, other: Scored, *, draws: int, seed: int) -> Differen
         raise DataError("the two runs were not asked the same questions, so there is no paired difference")
     value = one.interval.value - other.interval.value
     drawn = one.interval.draws - other.interval.draws
-    low, high = limits(value, drawn)
+    ours, theirs = one.interval.influence, other.interval.influence
+    influence = None if ours is None or theirs is None else ours - theirs
+    low, high = limits(value, drawn, influence=influence)
     defined = drawn[~np.isnan(drawn)]
     error = float(defined.std(ddof=1)) if len(defined) > 1 and not np.isnan(value) else float("nan")
     p = _randomised(one, other, value, draws=draws, seed=seed)
