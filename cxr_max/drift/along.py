@@ -10,7 +10,7 @@ from cxr_max.drift.config import Config
 from cxr_max.drift.encoded import Encoded
 from cxr_max.drift.extra import Rows
 from cxr_max.drift.stats import jensen_shannon, kl_chain, step_constancy
-from cxr_max.drift.stats._common import Floats, entropy_bits
+from cxr_max.drift.stats._common import Floats, divide, entropy_bits
 from cxr_max.drift.stats.step_constancy import Slots
 from cxr_max.schema import FINDINGS
 
@@ -98,8 +98,14 @@ def curve_rows(encoded: Encoded, view: View, result: step_constancy.Constancy, p
 def _bands(
     slots: Slots, patient: Ints, n_patients: int, shape: tuple[int, ...], plan: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """Lower and upper ends. Sums per patient would not fit at full size, so bins are done one by one."""
+    """Lower and upper ends. Sums per patient would not fit at full size, so bins are done one by one.
+
+    Topics weigh by their mass in all bins, as in the curve itself, so that mass is resampled beside each bin's cells.
+    """
     d, k, u, c = shape
+    of_item = slots.weight[slots.owner] * slots.share
+    topic = patient[slots.owner] * d + slots.topic[slots.owner]
+    topics = np.bincount(topic, weights=of_item, minlength=n_patients * d).reshape(n_patients, d)
     parts = []
     for t in range(k):
         items = slots.bin[slots.owner] == t
@@ -109,7 +115,7 @@ def _bands(
         mass = slots.weight[place] * slots.share[items]
         sums = np.bincount(patient[place] * len(cells) + column, weights=mass, minlength=n_patients * len(cells))
         full = _curve_of(cells, (d, u, c))
-        sums = sums.reshape(n_patients, len(cells))
+        sums = np.concatenate([sums.reshape(n_patients, len(cells)), topics], axis=1)
         parts.append(resample.bootstrap(sums, full, draws=plan[0], seed=plan[1], method="normal"))
     low, high = ([np.atleast_1d(getattr(p, end)) for p in parts] for end in ("low", "high"))
     return np.concatenate(low), np.concatenate(high)
@@ -118,8 +124,10 @@ def _bands(
 def _curve_of(cells: Ints, shape: tuple[int, int, int]) -> Any:
     def value(sums: Floats) -> Floats:
         dense = np.zeros((*sums.shape[:-1], int(np.prod(shape))))
-        dense[..., cells] = sums
-        return step_constancy.curve(dense.reshape(*sums.shape[:-1], shape[0], 1, *shape[1:]))
+        dense[..., cells] = sums[..., : len(cells)]
+        each = jensen_shannon.from_counts(dense.reshape(*sums.shape[:-1], *shape))
+        weight = np.where(np.isnan(each), 0.0, sums[..., len(cells) :])
+        return divide((np.nan_to_num(each) * weight).sum(axis=-1), weight.sum(axis=-1))
 
     return value
 

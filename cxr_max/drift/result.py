@@ -78,7 +78,7 @@ class DriftReport:
         """Everything that may be shared, as plain data: cells over fewer than 10 patients of real data are blanked."""
         blank = is_restricted(bool(self.about["synthetic"]))
         frames = {name: _suppressed(getattr(self, name), blank) for name in FRAMES}
-        about = dict(self.about)
+        about = {**self.about, "small_cells_hidden": blank}
         return {"about": about, "notes": list(self.notes), **frames}
 
     def to_json(self, path: Path) -> None:

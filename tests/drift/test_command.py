@@ -10,6 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cxr_max import data
+
 QUICK = ["--draws", "20", "--permutations", "9", "--limit", "20", "--embedding-n", "10"]
 
 
@@ -58,6 +60,9 @@ def test_texts_as_json_treated_as_real(texts: Path, tmp_path: Path) -> None:
     shared = json.loads(done.stdout)
     assert shared == json.loads((out / "report.json").read_text())
     assert any(r.get("suppressed") for r in shared["teachers"])
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "no cell over fewer than 10 patients" in page
+    assert "fewer than 10 patients</td>" in page
     restricted = out / "restricted"
     assert stat.S_IMODE(restricted.stat().st_mode) == 0o700
     assert (restricted / "RESTRICTED.md").is_file()
@@ -82,3 +87,27 @@ def test_real_data_refuse_a_git_tree(texts: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "git" in done.stderr
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_against_an_older_release(release: Path, world: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for source in (world / "raw").glob("*.jsonl"):
+        rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+        for row in rows if source.stem == "moonshot" else ():
+            row["response"] = row["response"][: len(row["response"]) // 2]
+        (raw / source.name).write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    data.build([raw], tmp_path / "old")
+    out = tmp_path / "out"
+    done = call(release, "--against", tmp_path / "old", "--out", out, *QUICK[:-1], 0)
+    assert done.returncode == 0, done.stderr
+    assert "trajectories shared" in done.stdout
+    report = json.loads((out / "report.json").read_text())
+    found = report["about"]["against"]
+    assert found["changed_text"] > 0
+    assert (found["added_trajectories"], found["removed_trajectories"]) == (0, 0)
+    words = {r["teacher"]: r["value"] for r in report["teachers"] if r["metric"] == "change of n_words"}
+    assert words["moonshot"] > 0
+    assert {v for t, v in words.items() if t != "moonshot"} == {0}
+    assert {"changes.png", "changes.svg"} <= {p.name for p in out.iterdir()}
+    assert "Change against the older release" in (out / "index.html").read_text(encoding="utf-8")

@@ -124,6 +124,10 @@ def test_tests_hold_their_rules(report: drift.DriftReport) -> None:
         & pl.col("p").is_not_nan()
     )
     assert len(told) >= 6
+    curves = report.steps.filter((pl.col("series") == "divergence") & pl.col("low").is_not_nan())
+    assert set(curves["view"]) == {"plain", "topic-aligned"}
+    middle = (curves["low"] + curves["high"]) / 2
+    assert middle.to_numpy() == pytest.approx(curves["value"].to_numpy()), "the band is that of the curve it surrounds"
     assert (told["smallest_detectable"] > 0).all()
     silent = tests.filter(pl.col("note").str.starts_with("not tested"))
     assert silent["p"].is_nan().all()

@@ -12,6 +12,8 @@ from cxr_max.optional import require
 INK, MUTED, GRID = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 FILLS = ("#12355b", "#5b8db8", "#d6e4f0")
 HATCHES = ("", "", "////")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":")
 LABEL = 22
 """Longest label drawn, in characters; what is cut is complete in the tables."""
 

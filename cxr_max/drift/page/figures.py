@@ -1,14 +1,15 @@
 """The figures of the drift report, from its plain data; a figure without data is left out."""
 
-import tomllib
-from collections.abc import Callable, Sequence
-from importlib import resources
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from cxr_max.drift.page.data import Cell, Data
-from cxr_max.drift.page.draw import FILLS, HATCHES, INK, MUTED, Figure, short, whiskers
+from cxr_max.drift.page.draw import DASHES, FILLS, HATCHES, INK, MARKERS, MUTED, Figure, short, whiskers
+from cxr_max.drift.page.groups import changes, subgroups
+from cxr_max.drift.page.marks import interval, made, names, words
 from cxr_max.optional import require
 
 HEADLINES = (("precision", "precision"), ("recall", "recall"), ("similarity_tfidf", "lexical similarity"))
@@ -19,21 +20,12 @@ EVENTS = (
 )  # fmt: skip
 
 
-def _words(figure: str, key: str) -> str:
-    text = resources.files("cxr_max.drift.page").joinpath("captions.toml").read_text(encoding="utf-8")
-    return str(tomllib.loads(text)[figure][key])
-
-
-def _figure(
-    name: str, draw: Callable[[Any, bool], None], wide: tuple[float, float], narrow: tuple[float, float], **filled: Any
-) -> Figure:
-    return Figure(name, _words(name, "title"), _words(name, "caption").format(**filled), draw, wide, narrow)
-
-
 def all_figures(data: Data) -> list[Figure]:
     """Every figure the data allow, in the order of the page."""
-    made = (teachers(data), events(data), pairs(data), steps(data), findings(data))
-    return [f for f in made if f is not None]
+    drawn = (
+        teachers(data), events(data), pairs(data), steps(data), findings(data), subgroups(data), changes(data),
+    )  # fmt: skip
+    return [f for f in drawn if f is not None]
 
 
 def teachers(data: Data) -> Figure | None:
@@ -52,34 +44,47 @@ def teachers(data: Data) -> Figure | None:
             for y, teacher in zip(at, data.teachers, strict=True):
                 shuffled = data.cell(teacher, f"{metric}_matched_shuffle")
                 if shuffled is not None and shuffled.value is not None:
-                    axes.plot([shuffled.value] * 2, [y - height / 2, y + height / 2], color="white", lw=3.2)
-                    axes.plot([shuffled.value] * 2, [y - height / 2, y + height / 2], color=INK, lw=1.6)
+                    ends = ([shuffled.value] * 2, [y - height / 2, y + height / 2])
+                    axes.plot(*ends, color="white", lw=4.4, solid_capstyle="butt")
+                    axes.plot(*ends, color=INK, lw=1.8, solid_capstyle="butt")
                 published = data.published(teacher, metric)
                 if published is not None:
-                    axes.plot(published, y, marker="D", ms=4, mfc="white", mec=INK, ls="none")
-        _names(axes, data.teachers)
-        axes.set_xlim(0, 1)
+                    axes.plot(published, y, marker="D", ms=4.5, mfc="white", mec=INK, ls="none", zorder=5)
+        names(axes, data.teachers)
+        axes.set_xlim(0, min(1.0, 1.06 * _furthest(data)))
         axes.grid(axis="y", visible=False)
-        figure.legend(loc="outside upper center", ncols=2 if narrow else 3)
+        _key(axes, data)
+        figure.legend(loc="outside upper center", ncols=2 if narrow else 5)
 
     n = len(data.teachers)
     which = "published_synthetic" if data.synthetic else "published_real"
-    filled = {"n_patients": data.about["n_patients"], "published": _words("teachers", which)}
-    return _figure("teachers", draw, (9, 1.2 + 0.62 * n), (4.4, 1.6 + 0.6 * n), **filled)
+    filled = {"n_patients": data.about["n_patients"], "published": words("teachers", which)}
+    return made("teachers", draw, (9, 1.2 + 0.62 * n), (4.4, 1.6 + 0.6 * n), **filled)
+
+
+def _furthest(data: Data) -> float:
+    """The largest number drawn."""
+    cells = [data.cell(t, f"{m}{s}") for t in data.teachers for m, _ in HEADLINES for s in ("", "_matched_shuffle")]
+    drawn = [x for c in cells if c is not None for x in (c.value, c.high) if x is not None]
+    drawn += [p for t in data.teachers for m, _ in HEADLINES if (p := data.published(t, m)) is not None]
+    return max([*drawn, 0.1])
+
+
+def _key(axes: Any, data: Data) -> None:
+    """Empty marks for the legend."""
+    if any(data.cell(t, "precision_matched_shuffle") for t in data.teachers):
+        axes.plot([], [], color=INK, lw=0, marker="|", ms=10, mew=1.8, label="matched shuffle")
+    if any(data.published(t, "precision") is not None for t in data.teachers):
+        axes.plot([], [], marker="D", ms=4.5, mfc="white", mec=INK, ls="none", label="as published")
 
 
 def _bars(axes: Any, at: Any, cells: Sequence[Cell | None], height: float, label: str, k: int) -> None:
     values = [np.nan if c is None or c.value is None else c.value for c in cells]
-    ends = [(0.0, 0.0) if c is None or c.value is None else whiskers(c.low, c.high, c.value) for c in cells]
-    axes.barh(
-        at, values, height * 0.92, label=label, color=FILLS[k], edgecolor=INK, linewidth=0.6, hatch=HATCHES[k],
-        xerr=np.array(ends).T, error_kw={"ecolor": "#8a8a8a", "elinewidth": 1.4, "capsize": 2.5},
-    )  # fmt: skip
-
-
-def _names(axes: Any, teachers_: Sequence[str], display: Any = None) -> None:
-    axes.set_yticks(range(len(teachers_)), [short(Data.display(t)) for t in teachers_])
-    axes.invert_yaxis()
+    look = {"color": FILLS[k], "edgecolor": INK, "linewidth": 0.6, "hatch": HATCHES[k]}
+    axes.barh(at, values, height * 0.92, label=label, **look)
+    for y, found in zip(at, cells, strict=True):
+        if found is not None and found.value is not None:
+            interval(axes, found, y, height * 0.3)
 
 
 def events(data: Data) -> Figure | None:
@@ -96,12 +101,12 @@ def events(data: Data) -> Figure | None:
             _dots(axes, data, *panel)
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
-        _names(grid[0][0], data.teachers)
+        names(grid[0][0], data.teachers)
 
     rows = -(-len(panels) // 4)
     n = len(data.teachers)
-    narrow = (4.4, (0.9 + 0.2 * n) * -(-len(panels) // 2))
-    return _figure("events", draw, (9, (0.9 + 0.22 * n) * rows), narrow)
+    narrow = (4.4, (1.1 + 0.2 * n) * -(-len(panels) // 2))
+    return made("events", draw, (9, (1.1 + 0.22 * n) * rows), narrow)
 
 
 def _dots(axes: Any, data: Data, label: str, cells: Sequence[Cell | None], metric: str) -> None:
@@ -113,8 +118,9 @@ def _dots(axes: Any, data: Data, label: str, cells: Sequence[Cell | None], metri
         prior = data.cell(teacher, "grounding_side_prior/micro") if metric.startswith("grounding") else None
         if prior is not None and prior.value is not None:
             axes.plot(prior.value, y, marker="o", ms=4, mfc="white", mec=INK, ls="none")
-    axes.set_title(label, fontsize=8.5, loc="left")
+    axes.set_title(textwrap.fill(label, 17), fontsize=8.5, loc="left")
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    axes.locator_params(axis="x", nbins=4)
 
 
 def pairs(data: Data) -> Figure | None:
@@ -148,7 +154,7 @@ def pairs(data: Data) -> Figure | None:
                         j, i, f"{value:.3f}"[1:], ha="center", va="center", fontsize=7.5, color="white" if dark else INK
                     )
 
-    return _figure("pairs", draw, (7.5, 4.6), (4.4, 4.6))
+    return made("pairs", draw, (7.5, 4.6), (4.4, 4.6))
 
 
 def steps(data: Data) -> Figure | None:
@@ -164,8 +170,10 @@ def steps(data: Data) -> Figure | None:
         grid[0][0].set_ylabel("divergence (bits)")
         grid[1][0].set_ylabel("findings a step")
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=1 if narrow else 3)
+        named = grid[1][0].get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=2 if narrow else 4, fontsize=8)
 
-    return _figure("steps", draw, (9, 4.4), (4.4, 5))
+    return made("steps", draw, (9, 5.4), (4.4, 6.4))
 
 
 def _curve(top: Any, bottom: Any, data: Data, view: str) -> None:
@@ -180,10 +188,13 @@ def _curve(top: Any, bottom: Any, data: Data, view: str) -> None:
         top.plot(constant[0], constant[1], color=MUTED, ls="--", lw=1.2, label="expected if constant")
     top.plot(x, value, color=INK, marker="o", ms=4, label="divergence")
     top.set_title(view, fontsize=9, loc="left")
-    for teacher in data.teachers:
+    for k, teacher in enumerate(data.teachers):
         found = data.curve(view, "assertion density", teacher)
         if found:
-            bottom.plot(found[0], found[1], color=MUTED, lw=0.9)
+            bottom.plot(
+                found[0], found[1], color=INK if k % 2 else MUTED, lw=0.9, ls=DASHES[k % len(DASHES)],
+                marker=MARKERS[k % len(MARKERS)], ms=3.5, mfc="white", label=short(data.display(teacher)),
+            )  # fmt: skip
     bottom.set_xticks(x, [str(int(i) + 1) for i in x])
     bottom.set_xlabel("part of the text")
     bottom.set_ylim(bottom=0)
@@ -208,4 +219,4 @@ def findings(data: Data) -> Figure | None:
         axes.set_xlabel("Krippendorff's alpha")
 
     n = len(rows)
-    return _figure("findings", draw, (7.5, 0.8 + 0.26 * n), (4.4, 0.9 + 0.26 * n))
+    return made("findings", draw, (7.5, 0.8 + 0.26 * n), (4.4, 0.9 + 0.26 * n))

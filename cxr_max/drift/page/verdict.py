@@ -65,7 +65,7 @@ def _along(data: Data) -> str:
 def _interval(cell: Cell) -> str:
     if cell.value is None or cell.low is None or cell.high is None:
         return "interval undefined"
-    value, low, high = (f"{round(v, 2) + 0.0:.2f}" for v in (cell.value, cell.low, cell.high))
+    value, low, high = (f"{round(v, 3) + 0.0:.3f}" for v in (cell.value, cell.low, cell.high))
     return f"{value}, 95 % interval {low} to {high}"
 
 

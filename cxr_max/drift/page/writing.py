@@ -37,6 +37,7 @@ def html(plain: Mapping[str, Any], drawn: Mapping[str, bytes] | None = None) -> 
     text = environment.from_string(template).render(
         title=_title(data),
         synthetic=data.synthetic,
+        hidden=not data.synthetic or bool(data.about.get("small_cells_hidden")),
         about=data.about,
         teachers=data.teachers,
         verdict=verdict(data),

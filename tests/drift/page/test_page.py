@@ -1,6 +1,7 @@
 """The page: the same bytes for the same report, hostile text that only appears, nothing fetched, tables that sort."""
 
 import copy
+import itertools
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from cxr_max import drift
 from cxr_max.drift.page import writing
 from cxr_max.drift.page.data import Data
-from cxr_max.drift.page.draw import LABEL, render, short
+from cxr_max.drift.page.draw import FILLS, LABEL, render, short
 from cxr_max.drift.page.figures import all_figures
 from cxr_max.drift.page.tables import all_tables
 from cxr_max.drift.page.verdict import verdict
@@ -178,6 +179,38 @@ def test_an_extreme_is_only_claimed_when_teachers_differ_in_it(plain: dict[str, 
 def test_figures_hold_fonts_as_outlines(plain: dict[str, Any]) -> None:
     for figure in all_figures(Data(plain)):
         assert "<text" not in render(figure, "svg").decode()
+
+
+def test_subgroups_and_changes_are_drawn(plain: dict[str, Any]) -> None:
+    assert {"subgroups", "changes"}.isdisjoint(f.name for f in all_figures(Data(plain)))
+    made = copy.deepcopy(plain)
+    wanted = ("precision", "recall")
+    base = [r for r in made["teachers"] if r["metric"] in wanted and (r["by"], r["finding"]) == (None, "all")]
+    base = [r for r in base if r["value"] is not None]
+    for group in ("PA", "<script>", "\u202eAP"):
+        made["teachers"] += [r | {"by": "view", "group": group} for r in base]
+    made["teachers"] += [r | {"by": "view", "group": "few", "value": None, "low": None, "high": None} for r in base]
+    made["teachers"] += [r | {"metric": f"change of {r['metric']}"} for r in base]
+    drawn = {f.name: f for f in all_figures(Data(made))}
+    assert {"subgroups", "changes"} <= set(drawn)
+    for name in ("subgroups", "changes"):
+        for narrow in (False, True):
+            assert render(drawn[name], "svg", narrow=narrow).startswith(b"<?xml")
+    page = writing.html(made)
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;" in page
+
+
+def test_figures_keep_their_meaning_without_colour(plain: dict[str, Any]) -> None:
+    def grey(color: str) -> float:
+        return sum(w * int(color[i : i + 2], 16) for w, i in ((0.299, 1), (0.587, 3), (0.114, 5)))
+
+    shades = sorted(map(grey, FILLS))
+    assert min(b - a for a, b in itertools.pairwise(shades)) > 40
+    svg = render(next(f for f in all_figures(Data(plain)) if f.name == "steps"), "svg").decode()
+    assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", svg)) <= {
+        "#ffffff", "#1a1a1a", "#6b6b6b", "#d9d9d9", "#d6e4f0", "#12355b", "#000000"
+    }  # fmt: skip
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
