@@ -11,7 +11,7 @@ import pytest
 
 from cxr_max.errors import UnknownNameError, UsageError
 from cxr_max.evaluation import rows
-from cxr_max.evaluation.bench import commands, configure, plan
+from cxr_max.evaluation.bench import commands, configure, plan, shares, some_teachers
 from cxr_max.evaluation.bench.config import Design, Endpoint, candidates
 from cxr_max.evaluation.bench.planning import epochs, sft_of, trials
 
@@ -83,14 +83,22 @@ def test_one_command_a_job_that_repeats_every_choice(tmp_path: Path) -> None:
     model, own = tmp_path / "model", tmp_path / "own row.toml"
     model.mkdir()
     own.write_text('sentence = "Mine."\nmethod = "sft"\n')
-    config = _config(names=("sft", str(own)), added=(f"mine={model}",), seeds=2, fractions=(0.5,), teachers=3)
+    config = _config(
+        names=("sft", str(own)),
+        added=(f"mine={model}",),
+        seeds=2,
+        fractions=(0.5,),
+        teachers=("gpt-5", "grok-4"),
+        options={"student": "s"},
+    )
     lines = commands(config, [("--truth", "world/truth")])
     assert len(lines) == 6
     words = shlex.split(lines[4])
+    assert words[-1] == "student=s"
     assert words[:3] == ["cxr-max", "bench", "--recipe"]
     for option, value in {
-        "--rows": f"sft,{own}", "--add": f"mine={model}", "--seeds": "2", "--fraction": "0.5", "--teachers": "3",
-        "--truth": "world/truth", "--only": "4",
+        "--rows": f"sft,{own}", "--add": f"mine={model}", "--seeds": "2", "--fraction": "0.5",
+        "--teachers": "gpt-5,grok-4", "--truth": "world/truth", "--only": "4",
     }.items():  # fmt: skip
         assert words[words.index(option) + 1] == value
 
@@ -103,9 +111,21 @@ def test_quick_is_one_seed_of_the_quick_design() -> None:
     assert all("--quick" in line for line in commands(config))
 
 
-def test_the_first_teachers_of_the_papers_order() -> None:
-    assert _config(teachers=2).teacher_ids == ("sonnet-4", "gemini-2.5")
-    assert _config().teacher_ids == ()
+def test_teachers_by_number_in_the_papers_order_or_by_name() -> None:
+    assert some_teachers("2") == ("sonnet-4", "gemini-2.5")
+    assert some_teachers("grok, GPT-5-nano") == ("grok-4", "gpt-5")
+    assert some_teachers("") == ()
+    for wrong in ("1", "8", "gpt-5", "gpt-5,gpt-5"):
+        with pytest.raises(UsageError, match="allowed: 2 to 7"):
+            some_teachers(wrong)
+    with pytest.raises(UnknownNameError):
+        some_teachers("gpt-5,gpt-4o")
+
+
+def test_fractions_are_read_from_text() -> None:
+    assert shares("0.1,1") == (0.1, 1.0)
+    with pytest.raises(UsageError, match="numbers above 0"):
+        shares("half")
 
 
 def test_what_cannot_be_planned_is_an_error() -> None:
@@ -116,8 +136,6 @@ def test_what_cannot_be_planned_is_an_error() -> None:
     with pytest.raises(UnknownNameError, match="baseline"):
         _config(names=("apo", "dpo_pairs"))
     for wrong in (
-        {"teachers": 1},
-        {"teachers": 8},
         {"seeds": 0},
         {"fractions": (0.0,)},
         {"fractions": ()},

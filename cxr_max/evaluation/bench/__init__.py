@@ -11,6 +11,7 @@ _NAMES = {
     "commands": "planning",
     "run": "running",
     "shares": "config",
+    "some_teachers": "config",
     "summarise": "tables",
 }
 

@@ -10,7 +10,7 @@ from cxr_max.errors import UnknownNameError, UsageError
 from cxr_max.evaluation import rows
 from cxr_max.evaluation.rows import Row
 from cxr_max.roots import Root
-from cxr_max.teachers import TEACHER_IDS
+from cxr_max.teachers import TEACHER_IDS, get_teacher
 
 MAX_TRIALS = 4
 
@@ -49,6 +49,7 @@ class Design:
         trial_seeds: seeds of the trials.
         trial_length: of a trial, as a share of the epochs.
         predictor: arguments of the predictor `hf`.
+        options: of the recipe's `build`.
         undertrained: the whole design shows the pipeline and nothing else.
     """
 
@@ -66,6 +67,7 @@ class Design:
     trial_seeds: int = 2
     trial_length: float = 0.5
     predictor: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     undertrained: bool = False
 
     def __post_init__(self) -> None:
@@ -124,9 +126,9 @@ class BenchConfig:
         roots: where images lie.
         truth: the truth folder of a synthetic world.
         fractions: of the training patients; one table each.
-        teachers: the first so many of the paper's order; 0 = all.
+        teachers: ids of those that take part; empty = all.
         quick: the recipe's quick form.
-        options: further options of the recipe's `build`.
+        options: further options of the recipe's `build`, before the design's.
         draws: of the bootstrap.
     """
 
@@ -139,15 +141,10 @@ class BenchConfig:
     roots: tuple[Root, ...] = ()
     truth: Path | None = None
     fractions: tuple[float, ...] = (1.0,)
-    teachers: int = 0
+    teachers: tuple[str, ...] = ()
     quick: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     draws: int = 2000
-
-    @property
-    def teacher_ids(self) -> tuple[str, ...]:
-        """The teachers that take part; empty = all."""
-        return TEACHER_IDS[: self.teachers] if self.teachers else ()
 
 
 def configure(
@@ -190,11 +187,8 @@ def configure(
     seeds = 1 if quick else more.pop("seeds", 1)
     more.pop("seeds", None)
     config = BenchConfig(recipe, release, out, chosen, seeds, design, quick=quick, **more)
-    if config.seeds < 1 or config.draws < 1 or not 0 <= config.teachers <= len(TEACHER_IDS) or config.teachers == 1:
-        raise UsageError(
-            f"seeds {config.seeds}, draws {config.draws}, teachers {config.teachers}; allowed: 1 and above, "
-            f"1 and above, 2 to {len(TEACHER_IDS)} (one teacher: row sft_single)"
-        )
+    if config.seeds < 1 or config.draws < 1:
+        raise UsageError(f"seeds {config.seeds}, draws {config.draws}; allowed: 1 and above")
     if not config.fractions or any(not 0 < f <= 1 for f in config.fractions):
         raise UsageError(f"fractions {config.fractions}; allowed: above 0, at most 1")
     return config
@@ -210,3 +204,20 @@ def shares(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as e:
         raise UsageError(f"--fraction {text!r}; allowed: numbers above 0, at most 1, with commas between") from e
+
+
+def some_teachers(text: str) -> tuple[str, ...]:
+    """Teachers from `K`, the first K of the paper's order, or from names with commas between; empty = all.
+
+    Raises:
+        UsageError: fewer than two (that is row sft_single), or more than there are.
+        UnknownNameError: no such teacher.
+    """
+    if not text.strip():
+        return ()
+    named = text.strip()
+    ids = TEACHER_IDS[: int(named)] if named.isdecimal() else tuple(get_teacher(n.strip()).id for n in named.split(","))
+    wanted = int(named) if named.isdecimal() else len(set(ids))
+    if not 2 <= wanted <= len(TEACHER_IDS) or wanted != len(ids):
+        raise UsageError(f"--teachers {text!r}; allowed: 2 to {len(TEACHER_IDS)}, each once (one: row sft_single)")
+    return ids

@@ -99,11 +99,12 @@ def commands(config: BenchConfig, world: Sequence[tuple[str, str]] = ()) -> list
     if config.fractions != (1.0,):
         base += ["--fraction", ",".join(f"{f:g}" for f in config.fractions)]
     if config.teachers:
-        base += ["--teachers", str(config.teachers)]
+        base += ["--teachers", ",".join(config.teachers)]
     base += ["--quick"] if config.quick else []
     for option, value in world:
         base += [option, value]
-    return [shlex.join([*base, "--only", str(job.index)]) for job in plan(config)]
+    more = [f"{k}={v}" for k, v in config.options.items()]
+    return [shlex.join([*base, "--only", str(job.index), *more]) for job in plan(config)]
 
 
 def _spelled(row: Row) -> str:

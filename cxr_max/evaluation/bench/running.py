@@ -111,7 +111,7 @@ def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, d
         if not path.is_file():
             values: dict[int, list[float]] = {}
             for trial in wanted:
-                values.setdefault(trial.number, []).append(_trial(config, trial, tell))
+                values.setdefault(trial.number, []).append(trial_value(config, trial, tell))
             means = [float(np.mean(values[n])) for n in range(len(options))]
             best = int(np.nanargmax(means)) if not all(map(np.isnan, means)) else 0
             content = {"row": row.name, "chosen": best, "by": config.design.chosen_by.title, "values": values,
@@ -122,10 +122,11 @@ def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, d
     return options[stored["chosen"]], dict(zip(stored["settings"], means, strict=True))
 
 
-def _trial(config: BenchConfig, trial: Trial, tell: Tell) -> float:
+def trial_value(config: BenchConfig, trial: Trial, tell: Tell, *, whole: bool = False) -> float:
+    """Train one trial and judge it on validate; `whole` trains it at full length."""
     out = config.out / "trials" / trial.name
     job = Job(-1, trial.row, trial.seed, max(config.fractions))
-    stage = _stage(config, job, trial.setting, out, tell, trial=True)
+    stage = _stage(config, job, trial.setting, out, tell, trial=not whole)
     tell(f"trial {trial.name}: {trial.setting}")
     trained = align.train(stage, tell=tell)
     end = config.design.chosen_by
@@ -220,7 +221,7 @@ def signature_of(config: BenchConfig, job: Job, scored: list[Scored] | tuple[()]
     parts = [
         f"cxr-max {__version__}", f"recipe {config.recipe.NAME}", f"design {design_digest(config)}",
         f"release {manifest['version']} {manifest['release_hash'][:12]}", task, "; ".join(extractors),
-        f"fraction {job.fraction:g}", f"teachers {config.teachers or 'all'}",
+        f"fraction {job.fraction:g}", f"teachers {','.join(config.teachers) or 'all'}",
         *(["synthetic"] if manifest.get("synthetic") else []),
     ]  # fmt: skip
     return "|".join(parts)
@@ -228,8 +229,15 @@ def signature_of(config: BenchConfig, job: Job, scored: list[Scored] | tuple[()]
 
 def design_digest(config: BenchConfig) -> str:
     """Identifies the design and the recipe's options: 12 hex digits."""
-    text = json.dumps([_plain(config.design), dict(config.options)], sort_keys=True, default=str)
+    options = {k: _identity(str(v)) for k, v in config.options.items()}
+    text = json.dumps([_plain(config.design), options], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _identity(value: str) -> str:
+    """What stands for an option: of a checkpoint its record, wherever it lies; else the value."""
+    record = Path(value) / "training.json"
+    return hashlib.sha256(record.read_bytes()).hexdigest() if record.is_file() else value
 
 
 def _plain(design: Design) -> dict[str, Any]:
@@ -239,8 +247,10 @@ def _plain(design: Design) -> dict[str, Any]:
 
 def _about(config: BenchConfig) -> dict[str, Any]:
     manifest = open_release(config.release).manifest
+    fixed: dict[str, Any] = getattr(config.recipe, "difficulty", dict)()
     return {
         "recipe": config.recipe.NAME,
+        "difficulty": {k: fixed[k] for k in ("status", "contrast", "noise", "subtlety") if k in fixed},
         "synthetic": bool(manifest.get("synthetic")),
         "undertrained": config.design.undertrained,
         "release": f"{manifest['version']} {manifest['release_hash'][:12]}",

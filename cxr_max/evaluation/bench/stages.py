@@ -38,7 +38,9 @@ class Place(NamedTuple):
 def built(config: BenchConfig, seed: int, out: Path) -> TrainConfig:
     """The recipe's first stage: supervised training of a fresh student."""
     places = tuple(f"{r.name}={r.path}" for r in config.roots)
-    stages = config.recipe.build(release=config.release, out=out, roots=places, seed=seed, **config.options)
+    stages = config.recipe.build(
+        release=config.release, out=out, roots=places, seed=seed, **{**config.options, **config.design.options}
+    )
     first = stages[0]
     if not isinstance(first, TrainConfig):
         raise UsageError(f"the first stage of recipe {config.recipe.NAME} trains nothing")
@@ -102,7 +104,7 @@ def teachers_of(config: BenchConfig, row: Row) -> tuple[str, ...]:
         return (best_teacher(config),)
     if isinstance(row.teachers, tuple):
         return row.teachers
-    return config.teacher_ids
+    return config.teachers
 
 
 def best_teacher(config: BenchConfig) -> str:
@@ -125,7 +127,7 @@ def teacher_scores(config: BenchConfig) -> dict[str, float]:
     true: defaultdict[str, list[tuple[tuple[str, str | None], ...]]] = defaultdict(list)
     wanted = rows.select("teacher", "study_id", "trajectory").collect()
     for teacher, study, text in wanted.iter_rows():
-        if not config.teacher_ids or teacher in config.teacher_ids:
+        if not config.teachers or teacher in config.teachers:
             found = {(c.label, c.side) for c in reading.claims(text) if c.label and c.status != "absent"}
             said[teacher].append({(label, side) for label, side in found if label != "No Finding"})
             true[teacher].append(there.get(study, ()))

@@ -165,6 +165,8 @@ def markdown(table: dict[str, Any]) -> str:
     lines += [f"**{UNDERTRAINED}**", ""] if table["undertrained"] else []
     first, second = table["endpoints"]
     lines += [f"Fixed before the runs: primary endpoint {first}; second {second}.", ""]
+    fixed = table["about"].get("difficulty")
+    lines += ["Difficulty: " + ", ".join(f"{k} {v}" for k, v in fixed.items()) + ".", ""] if fixed else []
     columns = [first, second, "precision", MATCHED, "recall", "words", "abstention"]
     where = "row (synthetic data)" if table["synthetic"] else "row"
     head = [where, "seeds", *columns, "tokens", "FLOP", "seconds", "peak MiB", "chosen on validate"]

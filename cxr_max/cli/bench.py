@@ -1,0 +1,60 @@
+"""`cxr-max bench`."""
+
+import json
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+import cxr_max
+
+
+def command(
+    options: list[str] = typer.Argument(None, metavar="[key=value]...", help="Options of the recipe."),
+    recipe: str = typer.Option(..., "--recipe", help="Recipe with a design: what is fixed before the first run."),
+    release: Path = typer.Option(..., "--release", help="Release folder."),
+    out: Path = typer.Option(..., "--out", help="Folder of everything; the same command again goes on."),
+    rows: str = typer.Option("", "--rows", metavar="A,B", help="Rows by name or TOML file; the recipe's without."),
+    add: list[str] = typer.Option([], "--add", metavar="NAME=DIR", help="A model trained elsewhere; repeatable."),
+    seeds: int = typer.Option(1, "--seeds", min=1, help="Runs a row."),
+    quick: bool = typer.Option(False, "--quick", help="Small and undertrained: shows the pipeline only."),
+    plan: bool = typer.Option(False, "--plan", help="Print one resumable command a row and seed, and run nothing."),
+    only: int | None = typer.Option(None, "--only", metavar="I", help="Run this job of the plan alone."),
+    fraction: str = typer.Option("1", "--fraction", metavar="F,...", help="Shares of the training patients."),
+    teachers: str = typer.Option("", "--teachers", metavar="K|A,B", help="The paper's first K teachers, or these."),
+    truth: Path | None = typer.Option(None, "--truth", help="truth folder of a synthetic world."),
+    root: list[str] = typer.Option([], "--root", metavar="NAME=PATH", help="Where a dataset lies; repeatable."),
+    mimic_root: list[Path] = typer.Option([], "--mimic-root", help="Your MIMIC-CXR copy; repeatable."),
+    draws: int = typer.Option(2000, "--draws", min=1, help="Bootstrap draws."),
+    as_json: bool = typer.Option(False, "--json", help="Print the tables (or the plan) as JSON."),
+) -> None:
+    """Compare methods on equal terms: train every row at every seed, evaluate, and say better, worse or undecided.
+
+    Example: cxr-max bench --recipe synthetic_bench --release release --mimic-root world/mimic --truth world/truth
+    --rows sft,dpo_pairs,apo --seeds 5 --out bench
+    """
+    bench = cxr_max.evaluation.bench
+    console = Console(highlight=False, soft_wrap=True)
+    module = cxr_max.recipes.REGISTRY.get(recipe)
+    roots = cxr_max.roots.resolve(root, mimic_roots=mimic_root)
+    config = bench.configure(
+        module, release, out, names=[r for r in rows.split(",") if r], added=add, quick=quick, seeds=seeds,
+        fractions=bench.shares(fraction), teachers=bench.some_teachers(teachers), truth=truth, roots=roots, draws=draws,
+        options=cxr_max.recipes.parse(options or ()),
+    )  # fmt: skip
+    if plan:
+        places = [("--root", r) for r in root] + [("--mimic-root", str(p)) for p in mimic_root]
+        lines = bench.commands(config, [*places, *([("--truth", str(truth))] if truth else [])])
+        print(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
+        return
+    found = bench.run(config, only=only, tell=None if as_json else console.print)
+    tables = bench.tables.summarise(found, config.design, draws=draws)
+    bench.tables.write(tables, out)
+    if as_json:
+        print(json.dumps(cxr_max.evaluation.grading.finite(tables), indent=2))
+    else:
+        console.print(Markdown("\n".join(map(bench.tables.markdown, tables))))
+        console.print(
+            f"wrote {out / 'table.md'}, table.csv, table.png, scores.json; a result a job in {out / 'results'}"
+        )

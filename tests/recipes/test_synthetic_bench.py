@@ -1,0 +1,76 @@
+"""The recipe of the synthetic benchmark: what is fixed in it, and the command that plans it."""
+
+import hashlib
+import shlex
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cxr_max.cli import application
+from cxr_max.errors import UsageError
+from cxr_max.evaluation import rows
+from cxr_max.evaluation.bench.config import candidates
+from cxr_max.recipes import synthetic_bench
+from tests import tiny_world
+
+SET = ""
+"""SHA-256 of `synthetic_bench.toml` once its status is `set`: from then on the file is never touched."""
+
+
+def test_what_is_decided_on_stands_in_the_recipe() -> None:
+    design = synthetic_bench.DESIGN
+    assert design.primary.score == "macro_accuracy"
+    assert (design.primary.task, design.chosen_by.task) == ("diagnosis_test", "diagnosis_validate")
+    assert design.second.score == "side_accuracy"
+    assert set(design.rows) == set(rows.own())
+    assert {len(candidates(design, rows.get(n))) for n in design.rows if n != "base"} == {4}
+    assert ("apo", "dpo_pairs") in design.contrasts
+
+
+def test_quick_is_marked_and_smaller() -> None:
+    assert synthetic_bench.QUICK.undertrained
+    assert synthetic_bench.QUICK.rows == ("sft", "dpo_pairs", "apo")
+    sizes = synthetic_bench.SIZES
+    assert all(sizes["small"][k] < sizes["full"][k] for k in ("hidden", "layers", "side", "limit"))
+
+
+def test_the_difficulty_is_read_from_its_file_and_never_touched_once_set() -> None:
+    found = synthetic_bench.difficulty()
+    world = synthetic_bench.world()
+    assert (world.contrast, world.noise, world.subtlety) == (found["contrast"], found["noise"], found["subtlety"])
+    assert world.error_correlation == 0.5
+    assert found["status"] in ("set", "not set", "not reached")
+    if found["status"] == "set":
+        content = files("cxr_max.recipes").joinpath("synthetic_bench.toml").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == SET
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tiny_world.Tiny:
+    return tiny_world.make(tmp_path_factory.mktemp("synthetic_bench"))
+
+
+def test_the_stages_are_built_for_either_size_and_start(tiny: tiny_world.Tiny, tmp_path: Path) -> None:
+    first, *_ = synthetic_bench.build(release=tiny.release, out=tmp_path, mimic_root=tiny.root)
+    assert first.template == "diagnose"
+    assert first.limit == synthetic_bench.SIZES["full"]["limit"]
+    assert first.model.scratch is not None
+    started, *_ = synthetic_bench.build(release=tiny.release, out=tmp_path, mimic_root=tiny.root, student="folder")
+    assert (started.model.pretrained, started.model.scratch) == ("folder", None)
+    with pytest.raises(UsageError, match="full"):
+        synthetic_bench.Options(size="huge")
+
+
+def test_the_plan_is_printed_one_command_a_job(tiny: tiny_world.Tiny, tmp_path: Path) -> None:
+    begin = ["bench", "--recipe", "synthetic_bench", "--release", str(tiny.release), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(application(), [*begin, "--mimic-root", str(tiny.root), "--seeds", "2", "--plan"])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert len(lines) == 2 * len(synthetic_bench.ROWS)
+    assert all(shlex.split(line)[-2:] == ["--only", str(i)] for i, line in enumerate(lines))
+    assert not (tmp_path / "out").exists()
+    other = CliRunner().invoke(application(), ["bench", "--recipe", "tiny_cpu", *begin[3:], "--plan"])
+    assert isinstance(other.exception, UsageError)
+    assert "no design" in str(other.exception)
