@@ -5,8 +5,8 @@
         --truth bench-world/world/truth --seeds 5 --out bench-out
 
 Hardware: 2 cores, 4 GB; at most 4 minutes a run is the aim. `--quick` shows the pipeline in under 5 minutes.
-The student starts from random weights, or from `student=FOLDER`, a checkpoint of `cxr-max train`. The difficulty of
-the world (contrast, noise, subtlety) stands in `synthetic_bench.toml`, set once by `benchmarks/synthetic_difficulty.py` on
+The student starts from random weights, or from `student=FOLDER`, a checkpoint of `cxr-max train`. The world's
+contrast, noise and subtlety stand in `synthetic_bench.toml`, set once by `benchmarks/synthetic_difficulty.py` on
 validate, before any preference run, and not touched since.
 """
 
