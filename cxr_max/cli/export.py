@@ -1,12 +1,11 @@
 """`cxr-max export`."""
 
-import json
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 import cxr_max
+from cxr_max.cli._written import show
 
 
 def command(
@@ -34,10 +33,5 @@ def command(
         overwrite=overwrite,
     )
     done = cxr_max.data.export.export(cxr_max.data.open_release(release), config)
-    if as_json:
-        print(json.dumps({**done._asdict(), "path": str(done.path)}, indent=2))
-        return
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    console.print(f"{done.rows:,} rows at {done.path}")
-    for note in done.notes:
-        console.print(f"note: {note}")
+    lines = (f"{done.rows:,} rows at {done.path}", *(f"note: {note}" for note in done.notes))
+    show(done, lines, as_json=as_json)

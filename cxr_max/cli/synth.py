@@ -1,11 +1,11 @@
 """`cxr-max synth`."""
 
-import json
 from pathlib import Path
 
 import typer
 
 import cxr_max
+from cxr_max.cli._written import show
 
 
 def command(
@@ -52,8 +52,8 @@ def command(
         contrast=contrast,
     )
     written = cxr_max.synth.write_world(config, out, overwrite=overwrite)
-    if as_json:
-        print(json.dumps({**written._asdict(), "path": str(written.path), "synthetic": True}))
-        return
-    print(f"{written.path}: {written.subjects} patients, {written.studies} studies, {written.images} images")
-    print(f"{written.trajectories} trajectories on {written.instances} instances; all of it synthetic")
+    lines = (
+        f"{written.path}: {written.subjects} patients, {written.studies} studies, {written.images} images",
+        f"{written.trajectories} trajectories on {written.instances} instances; all of it synthetic",
+    )
+    show(written, lines, as_json=as_json, synthetic=True)
