@@ -1,13 +1,14 @@
-"""The whole method on a laptop: a Qwen2.5-VL of three million random weights, on the synthetic world.
+"""The whole method on a laptop: a Qwen2.5-VL of a million random weights, on the synthetic world.
 
     cxr-max synth --out world --subjects 600 --size 112
     cxr-max build world/raw --out release
     cxr-max train tiny_cpu --release release --mimic-root world/mimic --out runs/tiny
 
-Hardware: 2 cores, 4 GB. Expect some minutes a stage. The student sees images of 112 pixels, learns to write the
-teachers' trajectories and to name the diagnoses (template `diagnose`), then prefers the consensus to its teachers.
-Everything but the size is what the large recipes do: classes, chat format, image processor, losses, checkpoints.
-Expected: see `benchmarks/learns.py` and its committed result.
+Hardware: 2 cores, 4 GB. Expect some minutes a stage. Random weights cannot see, so a stage of its own comes first,
+where a pretrained student has its pretraining: supervised training on the diagnoses alone (template `name`). Then the
+method: trajectories of all teachers with the diagnoses (template `diagnose`), consensus, APO. Everything but the size
+is what the large recipes do: classes, chat format, image processor, losses, checkpoints. What it learns:
+`benchmarks/learns.py`.
 """
 
 from dataclasses import dataclass
@@ -16,16 +17,17 @@ from typing import Any
 
 from cxr_max.align import ModelSpec, Optimizer, Scratch, TrainConfig
 from cxr_max.recipes import _parts
+from cxr_max.teachers import TEACHER_IDS
 
 NAME = "tiny_cpu"
 
 TEXT = {
-    "hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4, "num_attention_heads": 5,
-    "num_key_value_heads": 5, "tie_word_embeddings": True,
+    "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 3,
+    "num_key_value_heads": 3, "tie_word_embeddings": True,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
 }  # fmt: skip
 VISION = {
-    "depth": 4, "hidden_size": 128, "intermediate_size": 384, "num_heads": 4, "fullatt_block_indexes": [0, 1, 2, 3],
+    "depth": 3, "hidden_size": 96, "intermediate_size": 256, "num_heads": 3, "fullatt_block_indexes": [0, 1, 2],
 }  # fmt: skip
 
 
@@ -34,13 +36,16 @@ class Options(_parts.Common):
     """Options beside those of every recipe.
 
     Attributes:
-        epochs, apo_epochs: passes of the two stages.
-        learning_rate, apo_learning_rate: of the two stages.
-        groups: images a step of the first stage.
+        sight_epochs: passes over images and diagnoses before the method starts; 0 leaves that stage out.
+        epochs, apo_epochs: passes of the method's two stages.
+        learning_rate: of all supervised training.
+        apo_learning_rate: of the preference stage.
+        groups: images a step of supervised training on trajectories.
         side: of the image in pixels, a multiple of 28.
     """
 
-    epochs: float = 4.0
+    sight_epochs: float = 12.0
+    epochs: float = 1.0
     apo_epochs: float = 1.0
     learning_rate: float = 2e-3
     apo_learning_rate: float = 1e-4
@@ -58,7 +63,7 @@ def build(
     shrink: bool = False,
     **options: Any,
 ) -> tuple[Any, ...]:
-    """Supervised training on all teachers, a consensus, APO.
+    """Learning to see, supervised training on all teachers, a consensus, APO.
 
     Args:
         release, out, roots, mimic_root, seed: see `recipes.Order`.
@@ -69,9 +74,22 @@ def build(
     scratch = Scratch(vocabulary=1000) if shrink else Scratch(text=TEXT, vision=VISION, vocabulary=2000)
     side = o.side**2
     fields = _parts.shared(NAME, where, o, shrink=shrink)
+    random = ModelSpec(scratch=scratch, freeze_vision=False, min_pixels=side, max_pixels=side)
+    sight = TrainConfig(
+        out=where.out / "sight",
+        model=random,
+        method="sft",
+        epochs=o.sight_epochs,
+        optimizer=Optimizer(
+            learning_rate=o.learning_rate, min_learning_rate=1e-5, warmup_ratio=0.05, groups=16, micro_groups=16
+        ),
+        # One completion an image: all teachers were told the same diagnoses.
+        **(fields | {"template": "name", "teachers": (o.teachers or TEACHER_IDS)[:1]}),
+    )
     sft = TrainConfig(
         out=where.out / "sft",
-        model=ModelSpec(scratch=scratch, freeze_vision=False, min_pixels=side, max_pixels=side),
+        model=ModelSpec(freeze_vision=False) if o.sight_epochs else random,
+        start=sight.out / "final" if o.sight_epochs else None,
         method="sft",
         epochs=o.epochs,
         optimizer=Optimizer(
@@ -91,4 +109,4 @@ def build(
         optimizer=Optimizer(learning_rate=o.apo_learning_rate, groups=2, micro_groups=min(2, o.micro_groups)),
         **fields,
     )
-    return _parts.with_consensus(sft, second, where)
+    return (sight,) * bool(o.sight_epochs) + _parts.with_consensus(sft, second, where)
