@@ -99,9 +99,16 @@ def quorum(panel: Panel, hyper: Hyper) -> int:
     return max(2, len(panel.teachers) // 2 + 1) if hyper.k is None else hyper.k
 
 
-def choose(panel: Panel, hyper: Hyper) -> list[Clause]:
-    """The clauses of an instance's consensus, in order; none when nothing has enough support."""
-    extracted = [findings.extract(a.text) for a in panel.answers]
+def choose(panel: Panel, hyper: Hyper, extracted: Sequence[Extraction] | None = None) -> list[Clause]:
+    """The clauses of an instance's consensus, in order; none when nothing has enough support.
+
+    Args:
+        panel: the teachers' answers.
+        hyper: settings.
+        extracted: what the extractor read in each answer, when it is known already.
+    """
+    if extracted is None:
+        extracted = [findings.extract(a.text) for a in panel.answers]
     held = positions(panel, [e.findings for e in extracted], hyper.level)
     passed = _passed(held, quorum(panel, hyper))
     pool = list(_candidates(panel, extracted, held, passed, hyper))
