@@ -89,9 +89,11 @@ def grade(out: Path, config: GradeConfig | None = None, **options: Any) -> list[
     Raises:
         UsageError: the folder holds no run. MissingFileError: the data of a task are gone.
     """
+    config = GradeConfig(**options) if config is None else config
     run_ = running.described(out)
-    rows = [s.row for s in scored(out, config, **options)]
+    rows = [s.row for s in scored(out, config)]
     _write(out, rows, run_)
+    running.write_more(out, run_, draws=config.draws, seed=config.seed)
     return rows
 
 

@@ -197,3 +197,12 @@ def answered(out: Path, name: str, items: Sequence[Item], run_: dict[str, Any]) 
     questions = tasks.get(name).QUESTIONS
     with Journal(out / "restricted" / JOURNAL) as journal:
         return [replace(i, output=journal.answers.get(key_of(questions, i.sample, model))) for i in items]
+
+
+def write_more(out: Path, run_: dict[str, Any], *, draws: int, seed: int) -> None:
+    """Let the tasks that define `write` put what is no score, such as a report, into `out/<task>`."""
+    context = context_of(run_)
+    for name in run_["tasks"]:
+        task = tasks.get(name)
+        if hasattr(task, "write"):
+            task.write(answered(out, name, task.load(context), run_), context, out / task.NAME, draws=draws, seed=seed)

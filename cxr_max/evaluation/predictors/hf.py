@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from cxr_max.errors import DataError, UsageError
 from cxr_max.evaluation import likelihood, models, writing
+from cxr_max.evaluation.continuation import Begun, Continuations
 from cxr_max.evaluation.inputs import Encoded, Questions
 from cxr_max.evaluation.models import Loaded
 from cxr_max.evaluation.types import Failure, Output, Sample
@@ -93,6 +94,7 @@ class HF:
             "images": options.images, "dtype": str(parameter.dtype).removeprefix("torch."),
         }  # fmt: skip
         self.model, self.tokenizer = loaded.model, loaded.renderer.tokenizer
+        self._continuations = Continuations(loaded.model, loaded.renderer, images=options.images)
         self._questions = Questions(loaded.renderer, images=options.images)
         self._options, self._fixed = options, batch_size
         self.batch_size = batch_size or START.get(parameter.device.type, START["cpu"])
@@ -134,6 +136,9 @@ class HF:
         answers: dict[int, Output | Failure] = {}
         encoded: dict[int, Encoded] = {}
         for i, sample in enumerate(samples):
+            if isinstance(sample, Begun):
+                answers[i] = self._continuations.score(sample)
+                continue
             known = self._known.get((sample.prompt, sample.options)) if not self._options.images else None
             if known is not None:
                 answers[i] = known

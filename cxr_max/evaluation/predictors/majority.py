@@ -26,7 +26,7 @@ class Majority:
     def prepare(self, items: Sequence[Item]) -> None:
         """Count the truths of each prompt; 1 and 0 mean the first and the second option."""
         truths: dict[str, Counter[str]] = {}
-        for item in items:
+        for item in (i for i in items if i.sample.options):
             counts = truths.setdefault(item.sample.prompt, Counter(dict.fromkeys(item.sample.options, 0)))
             counts[_option(item)] += 1
         for prompt, counts in truths.items():

@@ -11,6 +11,7 @@ A task module defines
     load(context) -> list of Item, every question with its truth
     measures(items, read) -> list of Measure
 
+and may define write(items, context, out, *, draws, seed), which grading calls to put a report of its own into `out`.
 Prompts are files in `evaluation/questions/`; their hash stands in the signature.
 """
 

@@ -139,4 +139,6 @@ def test_every_task_is_tested_here_or_beside() -> None:
         "report_generation_r2gen_given_dx",
         "report_generation_study",
         "report_generation_study_given_dx",
+        "teacher_drift",
+        "teacher_drift_given_dx",
     }
