@@ -22,8 +22,9 @@ def _section(card: str, title: str) -> str:
 
 
 def _feature(datasets: Any, kind: str) -> Any:
-    """One value a sample, or a list of texts."""
-    return [datasets.Value("string")] if kind == "strings" else datasets.Value(kind)
+    """One value a sample, or a list of texts or numbers."""
+    lists = {"strings": "string", "floats": "float64"}
+    return [datasets.Value(lists[kind])] if kind in lists else datasets.Value(kind)
 
 
 def as_evaluate(name: str) -> Any:

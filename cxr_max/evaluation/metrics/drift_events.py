@@ -22,6 +22,7 @@ from cxr_max.findings.entail import ancestors, cells, contradictions
 from cxr_max.findings.model import Extraction
 
 NAME, VERSION = "drift_events", "1"
+TYPES = ("string", "strings")
 EVENTS = (
     "refusal", "contradiction", "negation_flip", "laterality_flip", "invented_finding", "invented_device", "omission",
 )  # fmt: skip
@@ -37,18 +38,23 @@ class Reference(NamedTuple):
     teachers: tuple[str, ...]
 
 
-def statistics(*, predictions: Sequence[str], references: Sequence[Reference]) -> Any:
+def statistics(*, predictions: Sequence[str], references: Sequence[Reference | Sequence[str]]) -> Any:
     """Rows of [events, chances] of the text for every event, then the same as means over the teachers' texts.
+
+    Args:
+        predictions: texts.
+        references: one a text, as `Reference` or as a list of the report and the teachers' texts behind it.
 
     Raises:
         UsageError: different lengths, no samples, or an image without teachers.
     """
     if len(predictions) != len(references) or not len(references):
         raise UsageError(f"{len(predictions)} predictions for {len(references)} references; one each, at least one")
-    if any(not r.teachers for r in references):
+    held = [r if isinstance(r, Reference) else Reference("".join(r[:1]), tuple(r[1:])) for r in references]
+    if any(not r.teachers for r in held):
         raise UsageError("a reference holds no teacher's text; at least one is needed to expect a rate from")
     rows = []
-    for text, reference in zip(predictions, references, strict=True):
+    for text, reference in zip(predictions, held, strict=True):
         report = findings.extract(reference.report, role="reference")
         mine = counts(findings.extract(text), report)
         theirs = np.mean([counts(findings.extract(t), report) for t in reference.teachers], axis=0)

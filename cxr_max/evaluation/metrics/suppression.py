@@ -14,6 +14,7 @@ import numpy as np
 from cxr_max.errors import UsageError
 
 NAME, VERSION = "suppression", "1"
+TYPES = ("floats", "string")
 BETTER = {"log_ratio": -1}
 
 

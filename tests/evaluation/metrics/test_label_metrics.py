@@ -106,6 +106,18 @@ EXAMPLES = {
     "finding_pr": (["Small left pleural effusion."], ["Left pleural effusion."], {}),
     "macro_accuracy": (["a", "b"], ["a", "b"], {}),
     "style": (["a b"], ["c"], {}),
+    "suppression": ([[-2.0, -1.0], [-1.0, -1.5]], ["", ""], {}),
+    "drift_events": (
+        ["A right pneumothorax. A rib fracture. A chest tube."],
+        [
+            [
+                "A left pneumothorax. No rib fracture.",
+                "A right pneumothorax. A rib fracture. A chest tube. Edema.",
+                "Sorry.",
+            ]
+        ],
+        {},
+    ),
     "auc": ([0.1, 0.9], [0, 1], {}),
 }
 
