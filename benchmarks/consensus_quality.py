@@ -39,9 +39,9 @@ Truth = dict[tuple[str, str], list[dict[str, Any]]]
 def main(tiny: bool) -> None:
     """400 images a world (tiny: 8 and two worlds)."""
     began = time.monotonic()
-    figures: dict[str, Any] = {"lexicon_version": findings.LEXICON_VERSION, "worlds": []}
+    figures: dict[str, Any] = {"lexicon_version": findings.LEXICON_VERSION, "worlds": {}}
     for correlation in CORRELATIONS[1::2] if tiny else CORRELATIONS:
-        figures["worlds"].append(_world(correlation, 8 if tiny else 400))
+        figures["worlds"][f"correlation_{correlation:g}"] = _world(correlation, 8 if tiny else 400)
     figures["seconds"] = round(time.monotonic() - began, 1)
     common.write("consensus_quality", figures, tiny=tiny)
 
