@@ -1,8 +1,8 @@
 """The paper's run: Qwen2.5-VL-7B, supervised bootstrapping on all teachers, consensus in context, APO.
 
     cxr-max train paper_qwen2_5_vl_7b --release RELEASE --mimic-root PATH --out runs/paper
-    accelerate launch --config_file cxr_max/recipes/accelerate_fsdp2.yaml --num_processes 4 -m cxr_max.cli train \\
-        paper_qwen2_5_vl_7b hardware=four_gpus --release RELEASE --mimic-root PATH --out runs/paper
+    accelerate launch --config_file cxr_max/recipes/accelerate_fsdp2.yaml --num_processes 4 $(which cxr-max) \\
+        train paper_qwen2_5_vl_7b hardware=four_gpus --release RELEASE --mimic-root PATH --out runs/paper
 
 Hardware: `hardware=one_gpu` (80 GB) or `hardware=four_gpus` (the paper's 2 x 2 A100). Published: macro average .78 on
 MS-CXR-T, where the first stage alone has .68; not reproduced here. The documents leave settings open and contradict
