@@ -33,7 +33,7 @@ def main(tiny: bool = False, world: Path | None = None) -> None:
         prepare(base, TINY if tiny else FULL)
         figures: dict[str, Any] = {"instances": TINY if tiny else FULL, "budget_mib": BUDGET_MIB}
         for name, options in (("with_findings", []), ("without_findings", ["--jobs", "2"])):
-            out = Path(folder) / name
+            out = Path(folder) / f"report-{name}"
             found = timed(base / name, base / "mimic", out, [*options, *(QUICK if tiny else [])])
             figures[name] = {**found, "budget_s": BUDGETS_S[name], "page_mb": round(_size(out / "index.html") / 1e6, 2)}
         figures["bootstrap"] = bootstrap_ratio(base, 50 if tiny else 2000)
