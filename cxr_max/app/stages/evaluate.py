@@ -1,4 +1,4 @@
-"""Evaluate the two baselines that need no training on the benchmark-shaped sets."""
+"""Evaluate the students, and the two baselines that need no training, on the benchmark-shaped sets and the truth."""
 
 from typing import Any
 
@@ -7,8 +7,14 @@ from cxr_max.app.panel import Panel
 from cxr_max.evaluation import predictors
 from cxr_max.roots import Root
 
-TASKS = ("ms_cxr_t_presence_blank0", "ms_cxr_t_progression", "zero_shot_chestx_det10")
-BASELINES = ("majority", "random")
+TASKS = ("ms_cxr_t_presence_blank0", "ms_cxr_t_progression", "zero_shot_chestx_det10", "diagnosis_test")
+MODELS: dict[str, tuple[str, dict[str, str]]] = {
+    "majority": ("majority", {}),
+    "random": ("random", {}),
+    "sft": ("hf", {"model": "train/sft/final"}),
+    "apo": ("hf", {"model": "train/apo/final"}),
+}
+"""Name of the run -> predictor and its arguments; folders are relative to the demo's."""
 
 
 def run(config: Any) -> Panel:
@@ -18,10 +24,18 @@ def run(config: Any) -> Panel:
         Root("mimic-cxr-jpg", world / "mimic", "demo"),
         *(Root(name, world / "eval" / name, "demo") for name in ("ms-cxr-t", "chestx-det10")),
     )
-    context = evaluation.Context(roots, limit=200 if config.quick else None)
-    for name in BASELINES:
+    limit = 40 if config.quick else 200
+    context = evaluation.Context(roots, limit, config.out / "cxr-max", world / "truth")
+    for name, (kind, given) in MODELS.items():
         out = config.out / "evaluation" / name
-        evaluation.run(evaluation.EvalConfig(TASKS, out, context), lambda name=name: predictors.make(name, {}))
+        options = {k: str(config.out / v) for k, v in given.items()}
+        evaluation.run(
+            evaluation.EvalConfig(TASKS, out, context),
+            lambda kind=kind, options=options: predictors.make(kind, options),
+        )
         evaluation.grade(out, draws=200 if config.quick else 2000)
-    links = tuple((f"evaluation/{name}/table.md", f"scores of {name}") for name in BASELINES)
-    return Panel(f"{config.out / 'evaluation'}: table.md of each baseline", links=links)
+    return Panel(
+        f"{config.out / 'evaluation'}: table.md of each model",
+        (f"At most {limit} questions a task; every number in the tables carries its interval and signature.",),
+        tuple((f"evaluation/{name}/table.md", f"scores of {name}") for name in MODELS),
+    )
