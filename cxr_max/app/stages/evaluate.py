@@ -24,11 +24,12 @@ def run(config: Any) -> Panel:
         Root("mimic-cxr-jpg", world / "mimic", "demo"),
         *(Root(name, world / "eval" / name, "demo") for name in ("ms-cxr-t", "chestx-det10")),
     )
-    limit = 40 if config.quick else 200
+    limit = 24 if config.quick else 100
+    tokens = "96" if config.quick else "400"
     context = evaluation.Context(roots, limit, config.out / "cxr-max", world / "truth")
     for name, (kind, given) in MODELS.items():
         out = config.out / "evaluation" / name
-        options = {k: str(config.out / v) for k, v in given.items()}
+        options = {k: str(config.out / v) for k, v in given.items()} | ({"max_tokens": tokens} if kind == "hf" else {})
         evaluation.run(
             evaluation.EvalConfig(TASKS, out, context),
             lambda kind=kind, options=options: predictors.make(kind, options),
