@@ -7,6 +7,8 @@ from cxr_max import evaluation
 from cxr_max.app.panel import Panel
 from cxr_max.app.stages.evaluate import MODELS
 
+SCORE, NUMBERS = "macro_accuracy", ("value", "low", "high")
+
 
 def run(config: Any) -> Panel:
     """The comparison table; the student before APO is what the others are compared with."""
@@ -16,13 +18,13 @@ def run(config: Any) -> Panel:
     comparison = evaluation.compare(evaluation.CompareConfig(runs, baseline="sft", draws=draws, seed=config.seed))
     evaluation.comparison_page.write(comparison, out, overwrite=True)
     with (out / "table.csv").open(encoding="utf-8", newline="") as file:
-        table = tuple(tuple(row) for row in csv.reader(file))
-    picture = "comparison/table.png" if (out / "table.png").exists() else ""
+        rows = [
+            r for r in csv.DictReader(file) if r["subset"] == "all" and r["group"] == "mean" and r["score"] == SCORE
+        ]
+    table = ((r["task"], r["run"], *(f"{float(r[k]):.3f}" if r[k] else "" for k in NUMBERS), r["n"]) for r in rows)
     return Panel(
         f"{out / 'table.md'}: the runs beside each other",
         ("A difference counts when its interval excludes zero after correction for all that were looked at.",),
         (("comparison/table.md", "scores and paired differences"), ("comparison/differences.csv", "every difference")),
-        picture,
-        "Scores of the synthetic runs with intervals.",
-        table,
+        table=(("task, macro-accuracy", "run", *NUMBERS, "n"), *table),
     )

@@ -1,11 +1,12 @@
-"""Train the tiny student: supervised on all teachers, then APO on their consensus."""
+"""Train the tiny student: it learns to see, then supervised training on all teachers, then APO on their consensus."""
 
 from typing import Any
 
 from cxr_max import recipes
 from cxr_max.app.panel import Panel
 
-EPOCHS, QUICK_EPOCHS = 2.0, 0.3
+LONG = {"sight_epochs": 12.0, "epochs": 1.0, "apo_epochs": 1.0}
+QUICK = {"sight_epochs": 2.0, "epochs": 0.25, "apo_epochs": 0.25}
 
 
 def run(config: Any) -> Panel:
@@ -18,7 +19,7 @@ def run(config: Any) -> Panel:
         (f"ms-cxr-t={config.out / 'world' / 'eval' / 'ms-cxr-t'}",),
         (config.out / "world" / "mimic",),
         config.seed,
-        {"epochs": QUICK_EPOCHS if config.quick else EPOCHS, "apo_epochs": QUICK_EPOCHS if config.quick else 1.0},
+        QUICK if config.quick else LONG,
     )
     results = [r for r in recipes.run(order) if hasattr(r, "training_ids")]
     rows = (
