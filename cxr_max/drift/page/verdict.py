@@ -55,7 +55,8 @@ def _along(data: Data) -> str:
     where = f"{test['view']}, adjusted p {_p(test['p_adjusted'])}"
     if test["p_adjusted"] <= ALPHA:
         return (
-            f"Their divergence changes along the reasoning ({where}), by {test['statistic']:.3f} bits at its largest."
+            f"Their divergence changes along the reasoning ({where}), by {test['statistic']:.3f} bits at its largest; "
+            "the order in which things are told changes it as well as growing error does."
         )
     smallest: Any = test["smallest_detectable"]
     seen = f"; a change of {smallest:.3f} bits would have been found" if smallest is not None else ""
