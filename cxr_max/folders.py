@@ -17,6 +17,8 @@ import platformdirs
 
 from cxr_max.errors import RestrictedDataError, UsageError
 
+TRAINING = "training.json"
+"""Stands beside the weights of every model trained here, and says on what."""
 NOTICE = """# Restricted
 
 Derived from MIMIC-CXR under the PhysioNet Credentialed Health Data License 1.5.0.

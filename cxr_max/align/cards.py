@@ -9,7 +9,7 @@ from typing import Any
 from cxr_max import __version__, folders
 from cxr_max.align.config import Cost, TrainConfig
 from cxr_max.align.gather import Gathered
-from cxr_max.align.students import TRAINING
+from cxr_max.folders import TRAINING
 
 FORMAT = 1
 GUIDANCE = (

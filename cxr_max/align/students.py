@@ -22,9 +22,9 @@ from cxr_max.align.config import Lora, ModelSpec, TrainConfig
 from cxr_max.align.features import is_frozen
 from cxr_max.align.render import Renderer
 from cxr_max.errors import DataError, MissingFileError, UsageError
+from cxr_max.folders import TRAINING
 from cxr_max.optional import require
 
-TRAINING = "training.json"
 ADAPTER = "adapter_config.json"
 
 

@@ -108,7 +108,7 @@ def train(config: TrainConfig, *, tell: Callable[[str], None] | None = None) -> 
             _same_stage(config, data)
             checkpoints.clean(config.out)
         source = _source(config)
-    if (config.out / "final" / students.TRAINING).is_file():
+    if (config.out / "final" / folders.TRAINING).is_file():
         return _finished(config)
     return _run(_load(config, data, method, args, source), tell or (lambda line: None))
 

@@ -22,9 +22,9 @@ from cxr_max.align import render
 from cxr_max.align.reference import fingerprint
 from cxr_max.align.render import Renderer
 from cxr_max.errors import DataError, MissingFileError, UsageError
+from cxr_max.folders import TRAINING
 from cxr_max.optional import require
 
-TRAINING = "training.json"
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 

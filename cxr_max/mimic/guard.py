@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_max.errors import MissingFileError, UsageError
-from cxr_max.folders import cache_path
+from cxr_max.folders import TRAINING, cache_path
 from cxr_max.mimic.layout import MimicRoot, open_root
 from cxr_max.mimic.leaks.formats import open_file
 from cxr_max.mimic.leaks.marks import is_synthetic
@@ -32,6 +32,7 @@ from cxr_max.mimic.leaks.originals import Originals
 from cxr_max.mimic.leaks.scan import DERIVED, Leak, Scanner, Tally
 from cxr_max.progress import track
 
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".distcp")
 NOTICE_NAME = "RESTRICTED.md"
 JOINED_NAME = "coverage.parquet"
 """Stands in every folder that `mimic join --out` writes."""
@@ -132,6 +133,7 @@ def guard(path: Path | str, root: MimicRoot | None = None) -> GuardReport:
             scanner.closed(str(file), "is a link, pipe or device, which is not followed")
         else:
             open_file(file, str(file), scanner)
+            _weights(file, scanner.tally)
         _sort(scanner.finish(), file, places, tallies)
     bad, good = tallies[False], tallies[True]
     return GuardReport(
@@ -149,6 +151,12 @@ def guard(path: Path | str, root: MimicRoot | None = None) -> GuardReport:
         closed=tuple(bad.closed),
         seconds=time.perf_counter() - start,
     )
+
+
+def _weights(file: Path, tally: Tally) -> None:
+    """Weights beside a `training.json` are of class derived, whatever their bytes look like."""
+    if file.suffix in WEIGHTS and (file.parent / TRAINING).is_file():
+        tally.add(Leak(DERIVED, str(file), detail="weights of a model trained on the data"))
 
 
 def _sort(seen: Tally, file: Path, places: "Places", tallies: dict[bool, Tally]) -> None:

@@ -326,6 +326,25 @@ def test_derived_data_lie_in_credentialed_folders(
     assert guard(tmp_path / "open", root).found == {DERIVED: 1}
 
 
+def test_checkpoints_are_derived_data(world: leaky.World, tmp_path: Path) -> None:
+    root = world.open()
+    folder = tmp_path / "final"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    assert guard(folder, root).ok
+    (folder / "training.json").write_text(json.dumps({"synthetic": False, "training_ids": ["a"]}))
+    report = guard(folder, root)
+    assert [(leak.kind, Path(leak.where).name) for leak in report.leaks] == [(DERIVED, "model.safetensors")]
+    (folder / "training.json").write_text(json.dumps({"synthetic": True, "training_ids": ["a"]}))
+    assert guard(folder, root).ok
+    (folder / "training.json").write_text("{")
+    assert not guard(folder, root).ok
+    mine = restricted_dir(tmp_path / "mine")
+    for file in folder.iterdir():
+        (mine / file.name).write_bytes(file.read_bytes())
+    assert guard(mine, root).ok
+
+
 def test_the_synthetic_mark_hides_no_report(world: leaky.World, out: Path) -> None:
     row = json.loads(_trajectories(True)) | {"trajectory": world.passage()}
     (out / "x.jsonl").write_text(json.dumps(row) + "\n")

@@ -17,10 +17,11 @@ from transformers import AutoTokenizer
 from cxr_max.align.consensus._panels import Panel, Work
 from cxr_max.align.generation import Decoding, generate
 from cxr_max.align.render import Renderer, from_pretrained
-from cxr_max.align.students import TRAINING, load_model, load_student
+from cxr_max.align.students import load_model, load_student
 from cxr_max.align.types import PreferenceGroup
 from cxr_max.endpoint import Endpoint, EndpointError
 from cxr_max.errors import DataError, UsageError
+from cxr_max.folders import TRAINING
 
 GIVE_UP = 8
 """Requests in a row that fail before the endpoint counts as gone."""

@@ -1,4 +1,4 @@
-"""The synthetic mark of a file: in its Parquet or Arrow schema, its JSON lines, or a manifest above it."""
+"""The synthetic mark of a file: in its Parquet or Arrow schema, its JSON lines, a manifest above it, beside weights."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from cxr_max.folders import treat_as_real
+from cxr_max.folders import TRAINING, treat_as_real
 
 _ABOVE = 4
 
 
 def is_synthetic(path: Path) -> bool:
     """Whether a file is marked as synthetic and the mark counts (`CXR_MAX_TREAT_AS_REAL` is not set)."""
-    return not treat_as_real() and (_in_manifest(path) or _in_schema(path) or _in_lines(path))
+    return not treat_as_real() and (_in_manifest(path) or _in_schema(path) or _in_lines(path) or _in_training(path))
 
 
 def _in_manifest(path: Path) -> bool:
@@ -50,5 +50,13 @@ def _in_lines(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8") as file:
             return all(_marked(json.loads(line)) for line in file if line.strip())
+    except (OSError, ValueError):
+        return False
+
+
+def _in_training(path: Path) -> bool:
+    """What the weights of this folder were trained on carries the mark."""
+    try:
+        return _marked(json.loads((path.parent / TRAINING).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return False
