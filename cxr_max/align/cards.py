@@ -13,9 +13,9 @@ from cxr_max.folders import TRAINING
 
 FORMAT = 1
 GUIDANCE = (
-    "PhysioNet's guidance on what is made from credentialed data: derived datasets and models are to be treated as "
-    "containing sensitive information; to share them, share them on PhysioNet under the same agreement as the source "
-    "data. Do not upload this folder to a model hub, and do not send it to a third party or an online service."
+    "PhysioNet's guidelines for datasets and models made from MIMIC (24 April 2024): what is derived is to be "
+    "treated as containing sensitive information; to share it, share it on PhysioNet under the same agreement as the "
+    "source data. Do not upload this folder to a model hub, and do not send it to a third party or an online service."
 )
 
 

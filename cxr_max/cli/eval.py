@@ -25,6 +25,7 @@ def command(
     ),
     draws: int = typer.Option(2000, "--draws", min=0, help="Bootstrap draws."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
+    as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
 ) -> None:
     """Run a model over tasks and grade it; the raw answers are kept, so that `grade` needs no model.
 
@@ -45,4 +46,7 @@ def command(
     if not evaluation.distributed.processes().is_main:
         return
     evaluation.grade(out, draws=draws, seed=seed)
-    Console(highlight=False).print(f"scores in {out / 'table.md'} and {out / 'scores.json'}")
+    if as_json:
+        print((out / "scores.json").read_text(encoding="utf-8"))
+    else:
+        Console(highlight=False).print(f"scores in {out / 'table.md'} and {out / 'scores.json'}")

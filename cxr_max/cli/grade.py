@@ -1,6 +1,5 @@
 """`cxr-max grade`."""
 
-import json
 from pathlib import Path
 
 import typer
@@ -27,6 +26,6 @@ def command(
     extractors = cxr_max.evaluation.labelled.parse(extractor)
     cxr_max.evaluation.grade(folder, draws=draws, seed=seed, read=read, extractors=extractors)
     if as_json:
-        print(json.dumps(json.loads((folder / "scores.json").read_text(encoding="utf-8")), indent=2))
+        print((folder / "scores.json").read_text(encoding="utf-8"))
     else:
         Console(highlight=False).print(Markdown((folder / "table.md").read_text(encoding="utf-8")))

@@ -113,7 +113,7 @@ def test_real_data_never_go_to_a_hub_and_carry_their_notice(
     assert not training.arguments(config, 8, synthetic=True).push_to_hub
     final = align.train(config.with_(trainer={})).folder
     card = (final / "README.md").read_text()
-    assert "PhysioNet's guidance" in card
+    assert "PhysioNet's guidelines" in card
     assert "data class: **derived**" in card
     assert (final / "RESTRICTED.md").read_text() == folders.NOTICE
     for folder in (final, tmp_path / "out", tmp_path / "out" / "checkpoint-1"):

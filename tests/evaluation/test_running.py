@@ -316,6 +316,9 @@ def test_command_line_end_to_end(tmp_path: Path) -> None:
     root = f"chestx-det10={tmp_path / 'det10'}"
     done = subprocess.run([*run, "--root", root, "--draws", "20"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    again = [*run, "--root", root, "--draws", "20", "--json"]
+    printed = subprocess.run(again, capture_output=True, text=True, check=True)
+    assert json.loads(printed.stdout)["scores"]
     shown = subprocess.run(
         [sys.executable, "-c", code, "grade", str(tmp_path / "run"), "--json", "--draws", "20"],
         capture_output=True, text=True, check=True,
