@@ -104,9 +104,9 @@ def _cell(found: Cell | None) -> tuple[str, str]:
         return "", ""
     if found.value is None:
         return found.suppressed or "undefined", ""
-    counts = f" (n {found.n:,}{f', {found.n_undefined:,} undefined' if found.n_undefined else ''})" if found.n else ""
+    counts = f"\n(n {found.n:,}{f', {found.n_undefined:,} undefined' if found.n_undefined else ''})" if found.n else ""
     interval = (
-        f" [{_short(found.low)}, {_short(found.high)}]" if found.low is not None and found.high is not None else ""
+        f"\n[{_short(found.low)}, {_short(found.high)}]" if found.low is not None and found.high is not None else ""
     )
     return f"{_short(found.value)}{interval}{counts}", repr(found.value)
 
