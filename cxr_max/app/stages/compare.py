@@ -24,7 +24,10 @@ def run(config: Any) -> Panel:
     table = ((r["task"], r["run"], *(f"{float(r[k]):.3f}" if r[k] else "" for k in NUMBERS), r["n"]) for r in rows)
     return Panel(
         f"{out / 'table.md'}: the runs beside each other",
-        ("A difference counts when its interval excludes zero after correction for all that were looked at.",),
+        (
+            "A difference counts when its interval excludes zero after correction for all that were looked at.",
+            "These students are too small and too briefly trained to rank methods: this shows the way to a table.",
+        ),
         (("comparison/table.md", "scores and paired differences"), ("comparison/differences.csv", "every difference")),
         table=(("task, macro-accuracy", "run", *NUMBERS, "n"), *table),
     )
