@@ -46,6 +46,8 @@ def lookup(figures: Mapping[str, Any], path: Sequence[str]) -> Any:
 def value(row: Mapping[str, Any], figures: Mapping[str, Any]) -> list[float] | None:
     """A row's figure, alone or with the ends of its interval; None when the result does not hold it."""
     found = lookup(figures, row["figure"])
+    if isinstance(found, Mapping) and {"value", "low", "high"} <= found.keys():
+        found = [found["value"], found["low"], found["high"]]
     if found is None or (isinstance(found, list) and None in found):
         return None
     numbers = [float(v) for v in found] if isinstance(found, list) else [float(found)]
