@@ -7,13 +7,12 @@ opened.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from cxr_max.errors import DataError
 from cxr_max.evaluation.types import Failure, Model, Output, Sample
+from cxr_max.journal import Lines
 
 FORMAT = 1
 
@@ -33,35 +32,21 @@ def key_of(questions: str, sample: Sample, model: Model) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-class Journal:
-    """An append-only file of answers; the last line of a key counts."""
+class Journal(Lines):
+    """An append-only file of answers; the last line of a key counts.
+
+    Attributes:
+        answers: key to the answer noted for it.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file.
-
-        Raises:
-            DataError: a line before the last one cannot be read.
-        """
-        self.path = path
+        """Open or make the file; see `Lines`."""
         self.answers: dict[str, Output | Failure] = {}
-        if path.exists():
-            self._read()
-        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        super().__init__(path)
 
-    def _read(self) -> None:
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-        for number, line in enumerate(content[:whole].splitlines(), 1):
-            try:
-                row = json.loads(line)
-                self.answers[row["key"]] = _answer(row)
-            except (ValueError, KeyError, TypeError) as e:
-                raise DataError(
-                    f"line {number} of {self.path.name} cannot be read", next="move the file away and run again"
-                ) from e
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Keep a row's answer under its key."""
+        self.answers[row["key"]] = _answer(row)
 
     def add(self, key: str, answer: Output | Failure, about: Mapping[str, Any]) -> None:
         """Append one answer and flush it to disk."""
@@ -72,24 +57,7 @@ class Journal:
             row |= {"output": answer.text, "scores": answer.scores}
             if answer.samples:
                 row["samples"] = answer.samples
-        self.append(key, json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-
-    def append(self, key: str, line: bytes) -> None:
-        """Append a line as it stands in another journal and flush it to disk."""
-        # One write call a line: another process that appends to the same file never lands inside it.
-        os.write(self._handle, line + b"\n")
-        os.fsync(self._handle)
-        self.answers[key] = _answer(json.loads(line))
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.append(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def merge(path: Path, order: Iterable[str]) -> None:
@@ -116,7 +84,7 @@ def merge(path: Path, order: Iterable[str]) -> None:
         for key, line in sorted(rows.items(), key=lambda row: place.get(row[0], len(place))):
             row = json.loads(line)
             if journal.answers.get(key) != _answer(row):
-                journal.append(key, line)
+                journal.append(line)
     for part in parts:
         part.unlink()
 
