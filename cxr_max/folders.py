@@ -43,8 +43,11 @@ def cache_path() -> Path:
 
 
 def cache_dir() -> Path:
-    """The cache folder, made with mode 0700."""
-    return private_dir(cache_path())
+    """The cache folder, made with mode 0700 and a `.gitignore` of `*`: `$CXR_MAX_CACHE` may lie in a work tree."""
+    path = private_dir(cache_path())
+    if not (path / ".gitignore").exists():
+        write_atomic(path / ".gitignore", "*\n")
+    return path
 
 
 def config_file() -> Path:
@@ -82,18 +85,27 @@ def output_dir(path: Path, *, synthetic: bool) -> Path:
     return path
 
 
+def git_tree(path: Path) -> Path | None:
+    """The git work tree a path lies in, as it is written or behind symbolic links; None when in none."""
+    for place in (path.absolute(), path.resolve()):
+        for parent in (place, *place.parents):
+            if (parent / ".git").exists():
+                return parent
+    return None
+
+
 def refuse_git(path: Path) -> None:
-    """Raise when a path lies inside a git work tree.
+    """Raise when a path lies inside a git work tree, also by way of a symbolic link.
 
     Raises:
         RestrictedDataError: it does.
     """
-    for parent in (path.absolute(), *path.absolute().parents):
-        if (parent / ".git").exists():
-            raise RestrictedDataError(
-                f"{path} lies inside the git work tree {parent}; restricted data may not be written there",
-                next="choose a folder outside of any repository",
-            )
+    tree = git_tree(path)
+    if tree is not None:
+        raise RestrictedDataError(
+            f"{path} lies inside the git work tree {tree}; restricted data may not be written there",
+            next="choose a folder outside of any repository",
+        )
 
 
 def new_dir(path: Path, *, overwrite: bool = False) -> None:

@@ -45,6 +45,28 @@ def test_a_folder_in_a_git_work_tree_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_a_link_into_a_git_work_tree_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tree" / ".git").mkdir(parents=True)
+    (tmp_path / "tree" / "inside").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "tree" / "inside")
+    for path in (tmp_path / "link", tmp_path / "link" / "a" / "b"):
+        with pytest.raises(RestrictedDataError, match="git work tree"):
+            folders.refuse_git(path)
+    # A link that stands in a tree and leads out of it: git sees the link, and the user may mean either.
+    (tmp_path / "out").mkdir()
+    (tmp_path / "tree" / "away").symlink_to(tmp_path / "out")
+    with pytest.raises(RestrictedDataError, match="git work tree"):
+        folders.refuse_git(tmp_path / "tree" / "away" / "x")
+
+
+def test_git_ignores_a_cache_that_lies_in_a_work_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    monkeypatch.setenv("CXR_MAX_CACHE", str(tmp_path / "cache"))
+    (folders.cache_dir() / "text").write_text("x", encoding="utf-8")
+    seen = subprocess.run(["git", "status", "--porcelain"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert seen.stdout == ""
+
+
 def test_new_dir_refuses_what_holds_something(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="not empty"):

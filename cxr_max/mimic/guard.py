@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_max.errors import MissingFileError, UsageError
-from cxr_max.folders import TRAINING, cache_path
+from cxr_max.folders import TRAINING, cache_path, git_tree
 from cxr_max.mimic.layout import MimicRoot, open_root
 from cxr_max.mimic.leaks.formats import open_file
 from cxr_max.mimic.leaks.marks import is_synthetic
@@ -196,7 +196,7 @@ class Places:
             return True
         for folder in whole.parents:
             if private(folder) and (folder.name == "restricted" or (folder / JOINED_NAME).is_file()):
-                return not _in_git(folder)
+                return git_tree(folder) is None
         return False
 
     def derived(self, path: Path) -> bool:
@@ -204,7 +204,7 @@ class Places:
         if self.source(path):
             return True
         folder = next((f for f in path.resolve().parents if private(f)), None)
-        return folder is not None and not _in_git(folder)
+        return folder is not None and git_tree(folder) is None
 
 
 def private(folder: Path) -> bool:
@@ -213,10 +213,6 @@ def private(folder: Path) -> bool:
         return not folder.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) and (folder / NOTICE_NAME).is_file()
     except OSError:
         return False
-
-
-def _in_git(folder: Path) -> bool:
-    return any((parent / ".git").exists() for parent in (folder, *folder.parents))
 
 
 def _files(path: Path) -> Iterator[tuple[Path, int]]:
