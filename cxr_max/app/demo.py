@@ -5,27 +5,16 @@ was killed continues with the stage it was in. The last thing written is one pag
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from cxr_max.app import summary
 from cxr_max.app.panel import Panel
+from cxr_max.app.stages import build, compare, drift, evaluate, join, load, synth, train
 from cxr_max.errors import UsageError
 from cxr_max.folders import write_atomic
-from cxr_max.plugins import Registry
-
-PLAN: tuple[tuple[str, str], ...] = (
-    ("synth", "a synthetic world: patients, images, reports, seven simulated teachers"),
-    ("build", "teacher outputs to a verified release"),
-    ("load", 'load_dataset("cxr-max")'),
-    ("join", "the release joined to the MIMIC-shaped root, with coverage"),
-    ("drift", "how the teachers drift apart, as a report"),
-    ("train", "SFT, consensus and APO with a tiny student"),
-    ("evaluate", "the students on the evaluation tasks"),
-    ("compare", "one table that compares them"),
-)
-"""Every stage of the main job, in order, with what it makes."""
 
 
 @dataclass(frozen=True)
@@ -48,47 +37,66 @@ class StageResult:
     """One stage of a run.
 
     Attributes:
-        name: a name of `PLAN`.
-        state: "done", "kept" (from an earlier run) or "missing" (not part of this version).
+        name: of a stage of `PLAN`.
+        state: "done" or "kept" (from an earlier run).
         seconds: wall-clock time; 0 unless done now.
-        note: what a person should look at, or why it is missing.
-        panel: what the stage shows on the summary page; None when it is missing.
+        note: what a person should look at.
+        panel: what the stage shows on the summary page.
     """
 
     name: str
     state: str
     seconds: float
     note: str
-    panel: Panel | None = None
+    panel: Panel
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form."""
+        return asdict(self)
 
 
-Stage = Callable[[DemoConfig], Panel]
+class Stage(NamedTuple):
+    """One stage: its name, what it makes, and the function that makes it and returns what the summary page shows."""
 
-REGISTRY = Registry("stage", "cxr_max.app.stages", "cxr_max.stages", ("run",))
-
-
-def stages() -> dict[str, Stage]:
-    """The stages this version has; each returns what it shows on the summary page."""
-    return {name: REGISTRY.get(name).run for name in REGISTRY.own()}
+    name: str
+    what: str
+    run: Callable[[DemoConfig], Panel]
 
 
-def run(config: DemoConfig, *, on_stage: Callable[[str, str], None] = lambda name, what: None) -> list[StageResult]:
-    """Run all stages that exist, naming those that do not.
+PLAN: tuple[Stage, ...] = (
+    Stage("synth", "a synthetic world: patients, images, reports, seven simulated teachers", synth.run),
+    Stage("build", "teacher outputs to a verified release", build.run),
+    Stage("load", 'load_dataset("cxr-max")', load.run),
+    Stage("join", "the release joined to the MIMIC-shaped root, with coverage", join.run),
+    Stage("drift", "how the teachers drift apart, as a report", drift.run),
+    Stage("train", "SFT, consensus and APO with a tiny student", train.run),
+    Stage("evaluate", "the students on the evaluation tasks", evaluate.run),
+    Stage("compare", "one table that compares them", compare.run),
+)
+"""The main job, in order."""
+
+
+def run(
+    config: DemoConfig,
+    *,
+    plan: Sequence[Stage] = PLAN,
+    on_stage: Callable[[str, str], None] = lambda name, what: None,
+) -> list[StageResult]:
+    """Run all stages; those that an earlier run finished are kept.
 
     Args:
         config: output folder, size and seed.
+        plan: the stages.
         on_stage: called with name and description when a stage begins.
 
     Raises:
         UsageError: the output folder holds something that is not a demo's, or a demo of other settings.
     """
     _claim(config)
-    results, have = [], stages()
-    for name, what in PLAN:
-        stage, mark = have.get(name), config.out / f".{name}.done"
-        if stage is None:
-            results.append(StageResult(name, "missing", 0.0, "not part of this version yet"))
-        elif mark.exists():
+    results, sections = [], []
+    for name, what, stage in plan:
+        mark = config.out / f".{name}.done"
+        if mark.exists():
             panel = Panel.from_json(mark.read_text(encoding="utf-8"))
             results.append(StageResult(name, "kept", 0.0, panel.note, panel))
         else:
@@ -97,8 +105,7 @@ def run(config: DemoConfig, *, on_stage: Callable[[str, str], None] = lambda nam
             panel = stage(config)
             write_atomic(mark, panel.to_json())
             results.append(StageResult(name, "done", time.monotonic() - begun, panel.note, panel))
-    what_of = dict(PLAN)
-    sections = [summary.Section(r.name, what_of[r.name], r.state, r.panel) for r in results]
+        sections.append(summary.Section(name, what, results[-1].state, panel))
     summary.write(config.out, sections, quick=config.quick, seed=config.seed)
     return results
 

@@ -15,12 +15,12 @@ from cxr_max.optional import require
 
 @dataclass(frozen=True)
 class Section:
-    """One stage on the page: its name, what it does, whether it ran, and what it shows (None when it is missing)."""
+    """One stage on the page: its name, what it does, whether it ran now or before, and what it shows."""
 
     name: str
     what: str
     state: str
-    panel: Panel | None
+    panel: Panel
 
 
 def write(out: Path, sections: Iterable[Section], *, quick: bool, seed: int) -> Path:
@@ -41,7 +41,7 @@ def write(out: Path, sections: Iterable[Section], *, quick: bool, seed: int) -> 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(template).render(
         sections=rows,
-        pictures={s.name: _inline(out / s.panel.picture) for s in rows if s.panel and s.panel.picture},
+        pictures={s.name: _inline(out / s.panel.picture) for s in rows if s.panel.picture},
         version=__version__,
         quick=quick,
         seed=seed,
@@ -51,10 +51,7 @@ def write(out: Path, sections: Iterable[Section], *, quick: bool, seed: int) -> 
         "quick": quick,
         "seed": seed,
         "cxr_max": __version__,
-        "stages": [
-            {"name": s.name, "state": s.state, "panel": json.loads(s.panel.to_json()) if s.panel else None}
-            for s in rows
-        ],
+        "stages": [{"name": s.name, "state": s.state, "panel": json.loads(s.panel.to_json())} for s in rows],
     }
     write_atomic(out / "report.json", json.dumps(plain, indent=2) + "\n")
     write_atomic(out / "index.html", str(page))

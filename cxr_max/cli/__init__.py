@@ -66,4 +66,14 @@ def main() -> None:
     except CxrMaxError as e:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
         console.print(f"error: {e}", style="red", markup=False)
+        if not e.next:
+            console.print(f"  next: {' '.join(_verb(sys.argv[1:]))} --help", style="red", markup=False)
         sys.exit(e.exit_code)
+
+
+def _verb(arguments: list[str]) -> list[str]:
+    """The command without its options and arguments: `cxr-max mimic join`."""
+    words = ["cxr-max", *(a for a in arguments[:1] if a in verbs())]
+    if len(words) == 2 and hasattr(importlib.import_module(f"{__name__}.{words[1]}"), "app"):
+        words += arguments[1:2]
+    return words

@@ -25,12 +25,10 @@ def command(
     config = demo.DemoConfig(out=out, quick=quick, seed=seed)
     results = demo.run(config, on_stage=lambda name, what: console.print(f"[bold]{name}[/bold]: {what} ..."))
     if as_json:
-        print(json.dumps([vars(r) for r in results], indent=2))
+        print(json.dumps([r.to_dict() for r in results], indent=2))
         return
     table = Table("stage", "state", "seconds", "look at")
     for r in results:
         table.add_row(r.name, r.state, f"{r.seconds:.1f}" if r.state == "done" else "", r.note)
     console.print(table)
-    missing = [r.name for r in results if r.state == "missing"]
-    if missing:
-        console.print(f"Not part of this version yet: {', '.join(missing)}.")
+    console.print(f"Open {out / 'index.html'}: a page that summarises and links all of it.")

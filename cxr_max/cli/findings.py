@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -23,7 +22,7 @@ def command(
 
     Example: cxr-max findings "Small left effusion. No pneumothorax; possible edema."
     """
-    body = _read(text)
+    body = sys.stdin.read() if text == "-" else cxr_max.findings.read_text(text)
     report = cxr_max.findings.report(body, role=role)
     if as_json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
@@ -47,12 +46,3 @@ def command(
     console.print(f"steps    {len(report['steps'])}, {generic} of them generic; lexicon {report['lexicon_version']}")
     if report["refusal"]:
         console.print("refusal  nothing is asserted about the image")
-
-
-def _read(text: str) -> str:
-    if text == "-":
-        return sys.stdin.read()
-    # A long text is no path, and asking the file system about one is an error of its own.
-    if len(text) < 1000 and "\n" not in text and Path(text).is_file():
-        text = cxr_max.findings.read_text(Path(text))
-    return text

@@ -37,7 +37,8 @@ class Output:
 
     Attributes:
         text: what it wrote, complete.
-        scores: log-likelihood of each option in the sample's order, when the model gives them.
+        scores: log-likelihood of each option in the sample's order, when the model gives them; a baseline's are on a
+            scale of their own.
         samples: all the answers when one question was asked several times at random, `text` the first of them.
     """
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cxr_max.errors import DataError
+from cxr_max.errors import DataError, MissingFileError
 from cxr_max.findings.chexpert import of_findings
 from cxr_max.findings.lexicon import raw
 from cxr_max.findings.model import Role
@@ -35,12 +35,21 @@ def report(text: str, *, role: Role = "candidate") -> dict[str, Any]:
     }
 
 
-def read_text(path: Path) -> str:
-    """A text file as UTF-8.
+def read_text(text: str) -> str:
+    """A text itself, or the content of the UTF-8 file it names.
 
     Raises:
-        DataError: it is not UTF-8.
+        MissingFileError: it can only be the name of a text file, and there is none.
+        DataError: the file is not UTF-8.
     """
+    # A long text is no path, and asking the file system about one is an error of its own.
+    if len(text) >= 1000 or "\n" in text:
+        return text
+    path = Path(text)
+    if not path.is_file():
+        if path.suffix in (".txt", ".md") and not any(c.isspace() for c in text):
+            raise MissingFileError(f"no file at {text}", next="give the path of a text file, the text itself, or -")
+        return text
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

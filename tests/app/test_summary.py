@@ -47,13 +47,13 @@ def test_the_page_is_self_contained_and_hostile_text_only_appears(tmp_path: Path
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_the_page_says_what_is_synthetic_and_what_is_missing(tmp_path: Path, *, quick: bool) -> None:
-    text, _ = _page(tmp_path, summary.Section("train", "students", "missing", None), quick=quick)
+def test_the_page_says_what_is_synthetic_and_what_is_short(tmp_path: Path, *, quick: bool) -> None:
+    text, _ = _page(tmp_path, summary.Section("train", "students", "kept", Panel("note")), quick=quick)
     assert "Everything on this page is synthetic" in text
-    assert "missing" in text
     assert ("undertrained" in text) == quick
     report = json.loads((tmp_path / "report.json").read_text())
-    assert (report["synthetic"], report["stages"]) == (True, [{"name": "train", "state": "missing", "panel": None}])
+    assert report["synthetic"]
+    assert [(s["name"], s["state"], s["panel"]["note"]) for s in report["stages"]] == [("train", "kept", "note")]
 
 
 @given(st.builds(Panel, st.text(), st.lists(st.text()).map(tuple), picture=st.text(), caption=st.text()))

@@ -110,3 +110,20 @@ def test_start_up_in_wall_time_is_reported() -> None:
     begun = time.monotonic()
     assert _run("--help").returncode == 0
     assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize(
+    ("args", "next_step"),
+    [
+        (["findings", "Edema.", "--role", "judge"], "cxr-max findings --help"),
+        (["roots", "set", "nowhere", "x"], "cxr-max roots show"),
+        (["drift", "x", "--out", "y", "--by", "nothing"], "cxr-max drift --help"),
+        (["mimic", "check", "--root", "nothing"], "cxr-max roots show"),
+    ],
+    ids=lambda a: a[0] if isinstance(a, list) else "",
+)
+def test_every_error_ends_with_what_to_do(args: list[str], next_step: str) -> None:
+    done = _run(*args)
+    assert done.returncode in (2, 3)
+    assert done.stderr.strip().splitlines()[-1].startswith("  next: ")
+    assert next_step in done.stderr

@@ -102,6 +102,7 @@ def test_majority_reaches_the_majority_share_and_chance_balanced_accuracy(tmp_pa
     evaluation.run(config, lambda: predictors.make("majority", {}))
     rows = evaluation.grade(config.out, draws=50)
     assert {r["subset"] for r in rows} == {"all", "unseen patients"}, "a baseline was never trained"
+    assert {r["read"] for r in rows} == {"score"}, "so that models that score the options stand beside it"
     groups = {r["group"] for r in rows} - {"mean"}
     assert groups == {"Consolidation", "Edema", "Pleural Effusion", "Pneumonia", "Pneumothorax"}
     for row in rows:
@@ -248,10 +249,10 @@ def test_echo_answers_from_the_prompts_diagnoses() -> None:
     )
     other = replace(sample, id="2", finding="Fracture")
     free = Sample("3", "Write the findings.", diseases=("Edema", "Fracture"))
-    assert [o.text for o in predictors.make("echo", {}).predict([sample, other, free])] == [
-        "yes",
-        "no",
-        "Edema. Fracture",
+    assert [(o.text, o.scores) for o in predictors.make("echo", {}).predict([sample, other, free])] == [
+        ("yes", (1.0, 0.0)),
+        ("no", (0.0, 1.0)),
+        ("Edema. Fracture", None),
     ]
 
 

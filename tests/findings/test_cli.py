@@ -54,5 +54,8 @@ def test_bad_input_ends_with_the_right_code(tmp_path: Path) -> None:
     wrong = run(TEXT, "--role", "judge")
     assert wrong.returncode == 2
     assert "candidate, reference" in wrong.stderr
+    absent = run(str(tmp_path / "absent.txt"))
+    assert absent.returncode == 3
+    assert "no file at" in absent.stderr
     assert run("").returncode == 0
     assert run("x" * 5000 + " effusion").returncode == 0

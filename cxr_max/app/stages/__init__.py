@@ -1,1 +1,1 @@
-"""The stages of the demo, one file each: `run(config)` does it and returns the line that names what to open."""
+"""The stages of the demo, one file each: `run(config)` does it and returns what the summary page shows of it."""

@@ -9,10 +9,13 @@ NAME = "echo"
 
 
 class Echo:
-    """Answers yes to a finding the prompt names, no to others, and repeats the diagnoses as free text."""
+    """Answers yes to a finding the prompt names, no to others, and repeats the diagnoses as free text.
+
+    A yes or no comes with option scores, 1 and 0, so that it stands beside models that score the options.
+    """
 
     name = NAME
-    revision = "1"
+    revision = "2"
     settings: Mapping[str, Any] = {}
     training: Sequence[str] = ()
 
@@ -21,7 +24,8 @@ class Echo:
         for sample in samples:
             if sample.options == ("yes", "no"):
                 named = [d.lower() for d in sample.diseases]
-                yield Output("yes" if sample.finding.lower() in named else "no")
+                is_named = sample.finding.lower() in named
+                yield Output("yes" if is_named else "no", (float(is_named), float(not is_named)))
             else:
                 yield Output(". ".join(sample.diseases))
 

@@ -13,10 +13,13 @@ NAME = "majority"
 
 
 class Majority:
-    """Answers with the most frequent truth of a question's prompt, ties to the first in order of the options."""
+    """Answers with the most frequent truth of a question's prompt, ties to the first in order of the options.
+
+    It also gives option scores, 1 for its answer and 0 for the others, so that it stands beside models that do.
+    """
 
     name = NAME
-    revision = "1"
+    revision = "2"
     settings: Mapping[str, Any] = {}
     training: Sequence[str] = ()
 
@@ -36,7 +39,8 @@ class Majority:
     def predict(self, samples: Sequence[Sample]) -> Iterator[Output]:
         """One answer a sample; free text has no majority and gets an empty answer."""
         for sample in samples:
-            yield Output(self._answers.get(sample.prompt, ""))
+            answer = self._answers.get(sample.prompt, "")
+            yield Output(answer, tuple(float(option == answer) for option in sample.options) or None)
 
 
 def _option(item: Item) -> str:
