@@ -48,6 +48,11 @@ class Choice:
         if self.k < 1:
             raise UsageError(f"k {self.k}; allowed: 1 and above")
 
+    def identity(self) -> dict[str, Any]:
+        """Kind, weights and the one setting the kind reads; choices of one identity give the same negatives."""
+        reads = {"drifting": ("threshold",), "top_k": ("k",), "same_diagnoses": ("seed",)}.get(self.kind, ())
+        return {name: getattr(self, name) for name in ("kind", "weights", *reads)}
+
 
 class Chosen(NamedTuple):
     """Groups ready to be rendered.

@@ -43,7 +43,7 @@ def command(
         model=model,
         retention=made.parse_retention(retention),
         mimic_roots=tuple(dict.fromkeys(r.path for r in roots if r.name in cxr_max.roots.MIMIC_ROOTS)),
-        negatives=cxr_max.align.negatives.Choice(kind=negatives, weights=weights, seed=seed),
+        negatives=cxr_max.align.negatives.Choice(kind=negatives, weights=weights),
         split=split,
         limit=limit,
         seed=seed,

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import polars as pl
 
 from cxr_max import __version__, drift, findings, mimic
 from cxr_max.align import consensus
+from cxr_max.align.consensus._options import hyper_of
 from cxr_max.align.consensus._panels import Consensus, LeftOut, Work, read_panels
 from cxr_max.align.negatives import Choice, Rows, Tables, preference_rows
 from cxr_max.data import versions
@@ -21,7 +22,7 @@ from cxr_max.data.release import Release, is_complete, open_release
 from cxr_max.drift import weights as weighting
 from cxr_max.endpoint import Retention
 from cxr_max.errors import CheckFailedError, DataError, UsageError
-from cxr_max.folders import is_restricted, new_dir, output_dir, refuse_git
+from cxr_max.folders import is_restricted, new_dir, output_dir, refuse_git, sweep
 from cxr_max.schema import TABLES, canonical_split
 
 _KEY = ["instance_id", "teacher", "generation"]
@@ -41,7 +42,8 @@ class ConsensusConfig:
         retention: declaration for an endpoint outside this machine.
         mimic_roots: folders of MIMIC-CXR, for strategies that look at images.
         negatives: which trajectories the table of preferences rejects, and their weights: by default all of them, with
-            the drift report's `agreement` weights (a loss that is told `weights="none"` does not read them).
+            the drift report's `agreement` weights (a loss that is told `weights="none"` does not read them). They
+            draw with `seed`, as everything here.
         split: only instances of one split; all without.
         limit: at most so many instances, the first by id; for trying out.
         seed: of all that is drawn.
@@ -132,13 +134,19 @@ def run(config: ConsensusConfig) -> ConsensusResult:
     """
     strategy = consensus.get(config.strategy)
     hyper = hyper_of(strategy, config.hyper)
+    if config.negatives.seed not in (0, config.seed):
+        raise UsageError(f"negatives of seed {config.negatives.seed} in a run of seed {config.seed}; allowed: one seed")
+    config = replace(config, negatives=replace(config.negatives, seed=config.seed))
     release = open_release(config.release)
     out = config.out.expanduser().absolute()
     work = Work(_folder(out), config.model, config.retention, config.seed, config.jobs)
     recipe = _recipe(config, strategy, hyper, work, release)
     wanted = _wanted(release, config)
-    done = _finished(out, strategy.NAME, recipe, len(wanted))
+    done = _finished(config, out, strategy.NAME, recipe, len(wanted))
     if done is not None:
+        # A kill may have come between the release and the end of the work.
+        shutil.rmtree(work.folder, ignore_errors=True)
+        sweep(out)
         return done
     _check_version(release, config.version, strategy.NAME)
     new_dir(out, overwrite=config.overwrite)
@@ -161,19 +169,6 @@ def run(config: ConsensusConfig) -> ConsensusResult:
     )  # fmt: skip
 
 
-def hyper_of(strategy: ModuleType, given: Mapping[str, Any]) -> Any:
-    """A strategy's settings from values by name.
-
-    Raises:
-        UsageError: a name it does not have.
-    """
-    known = [f.name for f in fields(strategy.Hyper)]
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise UsageError(f"{strategy.NAME} has no setting {', '.join(unknown)}; known: {', '.join(known)}")
-    return strategy.Hyper(**given)
-
-
 def _folder(out: Path) -> Path:
     """Where unfinished work lies: hidden, beside the release."""
     return out.with_name(f".{out.name}.consensus")
@@ -187,7 +182,7 @@ def _recipe(config: ConsensusConfig, strategy: ModuleType, hyper: Any, work: Wor
         "settings": asdict(hyper),
         **more,
         "seed": config.seed,
-        "negatives": asdict(config.negatives),
+        "negatives": config.negatives.identity(),
         "split": None if config.split is None else canonical_split(config.split),
         "limit": config.limit,
         "release": {"version": release.version, "hash": release.manifest["release_hash"]},
@@ -197,8 +192,12 @@ def _recipe(config: ConsensusConfig, strategy: ModuleType, hyper: Any, work: Wor
     return json.dumps(parts, sort_keys=True)
 
 
-def _finished(out: Path, strategy: str, recipe: str, wanted: int) -> ConsensusResult | None:
-    """What the same configuration made before."""
+def _finished(config: ConsensusConfig, out: Path, strategy: str, recipe: str, wanted: int) -> ConsensusResult | None:
+    """What the same configuration made before; None when `out` holds no finished consensus by the strategy.
+
+    Raises:
+        UsageError: another configuration made it, and it is not to be overwritten.
+    """
     if not (out / "manifest.json").is_file() or not is_complete(out):
         return None
     release = open_release(out)
@@ -206,11 +205,33 @@ def _finished(out: Path, strategy: str, recipe: str, wanted: int) -> ConsensusRe
         return None
     mine = pl.col("strategy") == strategy
     made = release.scan("consensus").filter(mine).select("recipe", pl.col("supported_by").list.len()).collect()
-    if made.is_empty() or made["recipe"].unique().to_list() != [recipe]:
+    if made.is_empty():
+        return None
+    differs = [d for r in made["recipe"].unique().sort() for d in _differences(json.loads(r), json.loads(recipe))]
+    if release.version != config.version:
+        differs.append(f"version {release.version!r}, asked: {config.version!r}")
+    if differs and not config.overwrite:
+        raise UsageError(
+            f"{out} holds a consensus by {strategy} of another configuration: {'; '.join(differs)}",
+            next="the settings it was made with, another --out, or --overwrite to replace it",
+        )
+    if differs:
         return None
     rows = release.scan("preferences").filter(mine).select(pl.len()).collect().item()
     silent = made.filter(pl.col("supported_by") == 0).height
     return ConsensusResult(release, strategy, wanted, made.height, rows, {}, {}, {}, silent, 0, resumed=True)
+
+
+def _differences(there: Mapping[str, Any], asked: Mapping[str, Any], name: str = "") -> list[str]:
+    """`name there, asked: value` for every value two recipes do not share, with dotted names."""
+    found = []
+    for key in sorted({*there, *asked}):
+        one, other, path = there.get(key), asked.get(key), f"{name}{key}"
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += _differences(one, other, f"{path}.")
+        elif one != other:
+            found.append(f"{path} {one!r}, asked: {other!r}")
+    return found
 
 
 def _check_version(release: Release, version: str, strategy: str) -> None:

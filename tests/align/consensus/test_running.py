@@ -9,11 +9,15 @@ from typing import Any
 import datasets
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 import cxr_max
 from cxr_max import data, drift
 from cxr_max.align import consensus
+from cxr_max.align.consensus import in_context, vote
+from cxr_max.align.consensus._options import hyper_of
 from cxr_max.align.negatives import Choice
+from cxr_max.cli import application
 from cxr_max.data.export import FORMATS, ExportConfig, export
 from cxr_max.errors import CheckFailedError, DataError, RestrictedDataError, UnknownNameError, UsageError
 from tests.data import toy
@@ -79,11 +83,75 @@ def test_the_same_bytes_again_also_with_more_processes(voted: Any, release: Any,
     found = consensus.run(config(release, tmp_path / "again"))
     assert found.resumed
     assert (found.consensus, found.preferences) == (voted.consensus, voted.preferences)
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match=r"settings\.k None, asked: 5") as caught:
         consensus.run(config(release, tmp_path / "again", hyper={"k": 5}))
+    assert "--overwrite" in str(caught.value)
     assert (
         consensus.run(config(release, tmp_path / "again", hyper={"k": 5}, overwrite=True)).consensus < voted.consensus
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["k=5", "--seed", "5"], {"hyper": {"k": 5.0}, "seed": 5}),
+        (
+            ["--negatives", "same_diagnoses", "--weights", "none", "--seed", "5"],
+            {"negatives": Choice("same_diagnoses"), "seed": 5},
+        ),
+        (
+            ["level=concept", "--split", "val", "--limit", "9", "--jobs", "2"],
+            {"hyper": {"level": "concept"}, "split": "validate", "limit": 9},
+        ),
+        (["--negatives", "top_k", "--seed", "5"], {"negatives": Choice("top_k", "drift", seed=5), "seed": 5}),
+    ],
+    ids=["settings", "drawn negatives", "part of the release", "negatives by score"],
+)
+def test_what_the_shell_made_is_finished_for_the_same_configuration(
+    words: list[str], more: dict[str, Any], release: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder by a relative path from the shell, by an absolute one from Python; nothing is written again."""
+    monkeypatch.chdir(tmp_path)
+    words = ["consensus", str(release.path), *words, "--strategy", "vote", "--out", "made", "--version", "1.1.0"]
+    first = CliRunner().invoke(application(), words, catch_exceptions=False)
+    assert first.exit_code == 0
+    assert "it was there already" not in first.output
+    before = (tmp_path / "made" / "manifest.json").read_bytes()
+    # A kill between the release and the end of the work leaves these.
+    left = [tmp_path / ".made.consensus", tmp_path / ".made.abcdefgh.partial"]
+    for folder in left:
+        folder.mkdir()
+    made = consensus.run(config(release, tmp_path / "made", **more))
+    assert made.resumed
+    assert (tmp_path / "made" / "manifest.json").read_bytes() == before
+    assert not any(folder.exists() for folder in left)
+    assert "it was there already" in CliRunner().invoke(application(), words, catch_exceptions=False).output
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"hyper": {"level": "concept"}}, r"settings\.level 'side', asked: 'concept'"),
+        ({"negatives": Choice()}, r"negatives\.weights 'drift', asked: 'none'"),
+        ({"negatives": Choice("top_k", "drift", k=2)}, r"negatives\.k None, asked: 2; negatives\.kind 'all'"),
+        ({"seed": 7}, "seed 0, asked: 7"),
+        ({"split": "train", "limit": 3}, "limit None, asked: 3; split None, asked: 'train'"),
+        ({"version": "1.2.0"}, "version '1.1.0', asked: '1.2.0'"),
+    ],
+)
+def test_another_configuration_says_what_differs(more: dict[str, Any], said: str, voted: Any, release: Any) -> None:
+    with pytest.raises(UsageError, match=f"of another configuration: {said}") as caught:
+        consensus.run(config(release, voted.folder, **more))
+    assert "--overwrite" in str(caught.value)
+
+
+def test_settings_come_as_what_they_are_declared() -> None:
+    made = hyper_of(in_context, {"temperature": 1, "batch": 4.0})
+    assert (type(made.temperature), type(made.batch)) == (float, int)
+    assert hyper_of(vote, {"k": None}).k is None
+    for name, value in (("temperature", "warm"), ("images", 1), ("batch", 1.5), ("max_tokens", True)):
+        with pytest.raises(UsageError, match=f"{name}={value!r}; allowed"):
+            hyper_of(in_context, {name: value})
 
 
 def test_it_loads_as_a_dataset(voted: Any) -> None:
@@ -196,6 +264,7 @@ def test_all_refusals_write_nothing(tmp_path: Path) -> None:
         ({"split": "holdout"}, UnknownNameError, "split"),
         ({"limit": 0}, UsageError, "1 and above"),
         ({"negatives": Choice(weights="table")}, UsageError, "made here"),
+        ({"negatives": Choice("same_diagnoses", seed=3)}, UsageError, "one seed"),
         ({"strategy": "in_context"}, UsageError, "--model"),
         ({"strategy": "in_context", "model": "no/such/folder"}, UsageError, "config.json"),
         ({"strategy": "in_context", "model": "http://127.0.0.1:9/v1"}, UsageError, "#SERVED_NAME"),
