@@ -1,6 +1,6 @@
 """Batched, seeded generation from a transformers model: what a row draws depends on its own seed, not on its batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,6 +41,63 @@ class Generated(NamedTuple):
 
     text: str
     cut: bool
+
+
+def padding_of(tokenizer: Any) -> int:
+    """The id that fills rows; masked wherever it stands."""
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def ends_of(model: Any, tokenizer: Any) -> list[int]:
+    """The ids that end an answer: the tokenizer's, and those the checkpoint names."""
+    own = getattr(_inside(model).generation_config, "eos_token_id", None)
+    return sorted({tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})
+
+
+def continued(
+    model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], max_tokens: int, processors: Sequence[Any] = ()
+) -> Tensor:
+    """What the model writes behind left-padded prompts, the likeliest token each time, by the settings stated here.
+
+    transformers fills what a configuration leaves open from the checkpoint's `generation_config.json`, which may hold a
+    penalty on repetition that nobody asked for (Qwen2.5-VL's holds 1.05). So ours stands in its place for the call.
+
+    Args:
+        model: a transformers model, or a PEFT model around one.
+        tokenizer: of the model.
+        inputs: of its `generate`: `input_ids` [B, P], `attention_mask`, pixels.
+        max_tokens: longest answer.
+        processors: change the scores before the likeliest token is taken.
+
+    Returns:
+        ids_BT without the prompts; rows that end earlier are padded.
+    """
+    make: Any = GenerationConfig
+    config = make(
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=padding_of(tokenizer),
+        eos_token_id=ends_of(model, tokenizer),
+    )
+    # A PEFT model hands its own configuration down to the model inside it, and leaves it there.
+    places = [model] if _inside(model) is model else [model, _inside(model)]
+    before = [place.generation_config for place in places]
+    try:
+        for place in places:
+            place.generation_config = config
+        made_BT: Tensor = model.generate(
+            **inputs, generation_config=config, logits_processor=LogitsProcessorList(list(processors))
+        )
+    finally:
+        for place, own in zip(places, before, strict=True):
+            place.generation_config = own
+    return made_BT[:, inputs["input_ids"].shape[1] :]
+
+
+def _inside(model: Any) -> Any:
+    """The transformers model inside a PEFT model of any kind; others as they are."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 class _Sampling(LogitsProcessor):
@@ -109,8 +166,7 @@ def _generate(
     seeds: Sequence[int],
 ) -> list[Generated]:
     tokenizer, inner = renderer.tokenizer, unwrap(model)
-    eos = tokenizer.eos_token_id
-    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    pad, ends = padding_of(tokenizer), torch.tensor(ends_of(model, tokenizer))
     device = inner.get_input_embeddings().weight.device
     width = max(len(ids) for ids, _ in prompts)
     ids_BP = torch.full((len(prompts), width), pad)
@@ -122,21 +178,12 @@ def _generate(
     extra = {n: torch.cat([p[n] for _, p in prompts if n in p]).to(device) for n in sorted(names)}
     if extra and hasattr(getattr(inner, "model", inner), "get_rope_index"):
         extra["mm_token_type_ids"] = (ids_BP == image_token_id(inner)).int().to(device)
-    configuration: Any = GenerationConfig
-    config = configuration(
-        max_new_tokens=decoding.max_tokens, do_sample=False, num_beams=1, pad_token_id=pad, eos_token_id=eos
-    )
-    processors = LogitsProcessorList([_Sampling(decoding, seeds)] if decoding.temperature else [])
-    out_BT = model.generate(
-        input_ids=ids_BP.to(device),
-        attention_mask=mask_BP.to(device),
-        generation_config=config,
-        logits_processor=processors,
-        **extra,
-    )[:, width:].cpu()
+    inputs = {"input_ids": ids_BP.to(device), "attention_mask": mask_BP.to(device), **extra}
+    processors = [_Sampling(decoding, seeds)] if decoding.temperature else []
+    out_BT = continued(model, tokenizer, inputs, decoding.max_tokens, processors).cpu()
     answers = []
     for row_T in out_BT:
-        ended = (row_T == eos).nonzero()
+        ended = torch.isin(row_T, ends).nonzero()
         kept = row_T[: int(ended[0])] if len(ended) else row_T
         answers.append(Generated(str(tokenizer.decode(kept, skip_special_tokens=True)), not len(ended)))
     return answers

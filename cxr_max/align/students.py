@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+)
 from transformers.utils import logging
 
 from cxr_max.align import render
@@ -127,6 +134,35 @@ def _plain(source: str | Path, dtype: torch.dtype, revision: str | None) -> Any:
             return AutoModelForCausalLM.from_pretrained(source, **settings)
         except OSError as error:
             raise MissingFileError(f"no model at {source}") from error
+
+
+def load_any(source: str | Path, *, dtype: torch.dtype, **limits: int) -> tuple[Any, Renderer]:
+    """A model of transformers that need not be ours, and a renderer (template `rationale`) of the kind it reads.
+
+    Text alone; an image processor that tells how many patches make a token; or, for models whose placeholders follow
+    other rules, a whole processor.
+
+    Args:
+        source: folder or hub name.
+        dtype: of the weights.
+        **limits: `min_pixels` and `max_pixels` of the image processor.
+
+    Raises:
+        OSError: no such folder or name, or a file of it is missing.
+        ValueError: transformers does not know the model.
+    """
+    config = AutoConfig.from_pretrained(source)
+    with quiet():
+        if type(config) not in AutoModelForImageTextToText._model_mapping:
+            text = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+            return text, Renderer(AutoTokenizer.from_pretrained(source), "rationale")
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+    image_processors: Any = AutoImageProcessor
+    if hasattr(image_processors.from_pretrained(source, backend="pil"), "merge_size"):
+        return model, render.from_pretrained(source, "rationale", **limits)
+    processors: Any = AutoProcessor
+    processor = processors.from_pretrained(source)
+    return model, Renderer(processor.tokenizer, "rationale", processor=processor)
 
 
 @contextmanager

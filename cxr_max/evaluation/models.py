@@ -8,17 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    AutoTokenizer,
-)
 
-from cxr_max import align
-from cxr_max.align import render
+from cxr_max.align import students
 from cxr_max.align.reference import fingerprint
 from cxr_max.align.render import Renderer
 from cxr_max.errors import DataError, MissingFileError, UsageError
@@ -87,7 +78,7 @@ def _student(folder: Path, device: torch.device, dtype: str, limits: Mapping[str
     if limits:
         raise UsageError(f"{', '.join(limits)} of a trained student are those of its training", next="leave them out")
     kind = _dtype(dtype, device) if dtype != "auto" or device.type == "cuda" else None
-    student = align.load_student(folder, device=device, dtype=kind)
+    student = students.load_student(folder, device=device, dtype=kind)
     return Loaded(student.model, student.renderer, student.training, _ids(folder))
 
 
@@ -123,23 +114,13 @@ def _plain(name: str, dtype: torch.dtype, limits: Mapping[str, int]) -> tuple[An
     folder = Path(name).expanduser()
     where = str(folder) if folder.is_dir() else name
     try:
-        config = AutoConfig.from_pretrained(where)
-        if type(config) not in AutoModelForImageTextToText._model_mapping:
-            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
-            return model, Renderer(AutoTokenizer.from_pretrained(where), "rationale")
-        model = AutoModelForImageTextToText.from_pretrained(where, dtype=dtype)
-        image_processors: Any = AutoImageProcessor
-        if hasattr(image_processors.from_pretrained(where, backend="pil"), "merge_size"):
-            return model, render.from_pretrained(where, "rationale", **limits)
-        processors: Any = AutoProcessor
-        processor = processors.from_pretrained(where)
+        return students.load_any(where, dtype=dtype, **limits)
     except (OSError, ValueError) as e:
         if folder.is_dir():
             raise DataError(f"{name} is no model that transformers can load: {type(e).__name__}") from e
         raise MissingFileError(
             f"no folder {name}, and no such model in the cache or on the hub", next="--model-args model=FOLDER"
         ) from e
-    return model, Renderer(processor.tokenizer, "rationale", processor=processor)
 
 
 def _adapted(model: Any, adapter: str) -> Any:
@@ -150,16 +131,8 @@ def _adapted(model: Any, adapter: str) -> Any:
 
 
 def _training(folder: Path) -> dict[str, Any]:
-    path = folder / TRAINING
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
-        raise DataError(f"{TRAINING} of the model is not JSON") from e
-    if not isinstance(content, dict):
-        raise DataError(f"{TRAINING} of the model is not an object")
-    return content
+    """What a folder says it was trained on; nothing where it does not."""
+    return students.read_training(folder) if (folder / TRAINING).is_file() else {}
 
 
 def _ids(folder: Path) -> tuple[str, ...] | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor
 
+from cxr_max.align import generation
 from cxr_max.evaluation import inputs
 from cxr_max.evaluation.inputs import Encoded
 
@@ -62,26 +63,9 @@ def write(
         decoding: length, temperature, seed.
     """
     parameter = next(model.parameters())
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    pad = generation.padding_of(tokenizer)
     batch = inputs.batch(questions, pad=pad, device=parameter.device, dtype=parameter.dtype)
-    own = model.generation_config
-    ends = getattr(own, "eos_token_id", None)
-    make: Any = GenerationConfig
-    config = make(
-        max_new_tokens=decoding.max_tokens,
-        do_sample=False,
-        num_beams=1,
-        pad_token_id=pad,
-        eos_token_id=sorted({tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}),
-    )
     drawn = [Drawn(keys, decoding)] if decoding.temperature > 0 else []
-    try:
-        # In the model's place, not passed: what is left open in a configuration that is passed comes from the model's
-        # own, and a checkpoint's may penalise repetition or sample without being asked.
-        model.generation_config = config
-        with inputs.inference(model):
-            made = model.generate(**batch, logits_processor=LogitsProcessorList(drawn))
-    finally:
-        model.generation_config = own
-    begin = batch["input_ids"].shape[1]
-    return [str(t) for t in tokenizer.batch_decode(made[:, begin:], skip_special_tokens=True)]
+    with inputs.inference(model):
+        made = generation.continued(model, tokenizer, batch, decoding.max_tokens, drawn)
+    return [str(t) for t in tokenizer.batch_decode(made, skip_special_tokens=True)]

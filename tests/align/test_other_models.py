@@ -11,7 +11,7 @@ from PIL import Image
 from cxr_max.align import logprobs, methods, pack, reference, render
 from cxr_max.align.types import PreferenceGroup
 from cxr_max.errors import UsageError
-from tests.align import tokenizers_for_tests as toks
+from tests.align import small_models
 from tests.align.conftest import rendered, vision_model
 
 TEXTS = ("There is a small left effusion.", "No effusion.", "The right side shows a large pleural effusion, likely.")
@@ -20,28 +20,11 @@ TEXTS = ("There is a small left effusion.", "No effusion.", "The right side show
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """A random LLaVA and its processor: another vision tower, other placeholders, one rotary coordinate."""
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    tokenizer = toks.small(tmp_path_factory.mktemp("llava"))
-    processor = LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
-        tokenizer=tokenizer, patch_size=14, vision_feature_select_strategy="default", image_token="<|image_pad|>",
-        num_additional_image_tokens=1, chat_template=tokenizer.chat_template,
-    )  # fmt: skip
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=28,
-            patch_size=14,
-        ),
-        text_config=LlamaConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            vocab_size=320,
-        ),
-        image_token_index=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-    )  # fmt: skip
-    torch.manual_seed(0)
-    return LlavaForConditionalGeneration(config).float().eval(), processor
+    processors: Any = AutoProcessor
+    folder = small_models.llava(tmp_path_factory.mktemp("llava"))
+    return AutoModelForImageTextToText.from_pretrained(folder).eval(), processors.from_pretrained(folder)
 
 
 def picture(folder: Path) -> str:

@@ -18,14 +18,15 @@ from cxr_max.errors import DataError, MissingFileError, UsageError
 from cxr_max.evaluation import likelihood, models, predictors, writing
 from cxr_max.evaluation.inputs import Questions
 from cxr_max.evaluation.types import Context, Failure, Output, Sample
-from tests.evaluation import students, worlds
+from tests.align import small_models
+from tests.evaluation import worlds
 
 YES_NO, CHANGE = ("yes", "no"), ("improving", "stable", "worsening")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return students.qwen(tmp_path_factory.mktemp("qwen"))
+    return small_models.qwen(tmp_path_factory.mktemp("qwen"))
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +188,7 @@ def test_a_question_that_spells_a_special_token_fails(folder: Path, images: list
 def test_an_adapter_changes_scores_and_revision_and_names_its_base(
     folder: Path, images: list[Path], tmp_path: Path
 ) -> None:
-    with_adapter = students.adapter(tmp_path / "adapter", folder)
+    with_adapter = small_models.adapter(tmp_path / "adapter", folder)
     samples = questions(images)
     plain = make(folder)
     first = predictors.make("hf", {"model": str(folder)}, adapter=str(with_adapter))
@@ -219,14 +220,14 @@ def test_memory_that_runs_out_halves_the_batch_or_says_so(
         list(make(folder, batch_size=5).predict(questions(images)))
 
 
-@pytest.mark.parametrize("kind", [students.llava, students.llama], ids=["llava", "llama"])
+@pytest.mark.parametrize("kind", [small_models.llava, small_models.llama], ids=["llava", "llama"])
 def test_other_kinds_of_models(kind: Any, tmp_path: Path, images: list[Path]) -> None:
     place = kind(tmp_path / "model")
     samples = questions(images)
-    options = {} if kind is students.llava else {"images": "false"}
+    options = {} if kind is small_models.llava else {"images": "false"}
     alone, together = (ask(make(place, batch_size=n, **options), samples) for n in (1, 5))
     assert np.array([a.scores for a in alone]) == pytest.approx(np.array([a.scores for a in together]), abs=1e-4)
-    if kind is students.llama:
+    if kind is small_models.llama:
         with pytest.raises(UsageError, match="images=false"):
             list(make(place).predict(samples))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation import students, worlds
+from tests.align import small_models
+from tests.evaluation import worlds
 from tests.evaluation.test_hf import picture
 
 TASK = "zero_shot_chestx_det10"
@@ -26,7 +27,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     worlds.det10(place / "det10")
     for i in range(24):
         picture(place / "det10" / "test_data" / f"{i}.png", 80 + i, seed=i)
-    students.qwen(place / "model")
+    small_models.qwen(place / "model")
     subprocess.run(command(place, place / "whole"), env=environment(), check=True, capture_output=True)
     return place
 

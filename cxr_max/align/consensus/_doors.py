@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from transformers import AutoTokenizer
 
 from cxr_max.align.consensus._panels import Panel, Work
 from cxr_max.align.generation import Decoding, generate
-from cxr_max.align.render import Renderer, from_pretrained
-from cxr_max.align.students import load_model, load_student
+from cxr_max.align.render import Renderer
+from cxr_max.align.students import load_any, load_student
 from cxr_max.align.types import PreferenceGroup
 from cxr_max.endpoint import Endpoint, EndpointError
 from cxr_max.errors import DataError, UsageError
@@ -142,12 +141,12 @@ def _load(folder: Path) -> tuple[Any, Renderer, bool]:
         # The question is ours, whatever the student was asked when it learned.
         renderer = replace(student.renderer, template="rationale")
         return student.model, renderer, student.renderer.template == "diagnose"
-    model = load_model(folder, dtype=dtype).to(device).eval()
-    if not (folder / "preprocessor_config.json").is_file():
-        return model, Renderer(AutoTokenizer.from_pretrained(folder, local_files_only=True), "rationale"), False
-    renderer = from_pretrained(folder, "rationale")
+    try:
+        model, renderer = load_any(folder, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder.name} is no model that transformers can load: {type(error).__name__}") from error
     renderer.check(model.config)
-    return model, renderer, False
+    return model.to(device).eval(), renderer, False
 
 
 def _unwrapped(text: str) -> str:

@@ -17,8 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2_5_VLConfig, Qwen2VLImageProcessorPil
-from transformers import Qwen2_5_VLForConditionalGeneration as Vision
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLImageProcessorPil
 
 from cxr_max import data, folders
 from cxr_max.align import consensus
@@ -28,6 +27,7 @@ from cxr_max.align.render import Renderer
 from cxr_max.align.types import PreferenceGroup
 from cxr_max.endpoint import EndpointError
 from cxr_max.errors import CheckFailedError, DataError, UsageError
+from tests.align import small_models
 from tests.align import tokenizers_for_tests as toks
 from tests.align.consensus.panels import panel
 from tests.align.consensus.serving import LEFT, Body, Served, prompt_of, serving, usual
@@ -230,29 +230,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def vision_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen2.5-VL, as a folder."""
-    folder = tmp_path_factory.mktemp("models") / "vision"
-    tokenizer = toks.small(folder)
-    ids = {f"{n}_token_id": tokenizer.convert_tokens_to_ids(f"<|{t}|>") for n, t in TOKENS.items()}
-    text = {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]},
-    }  # fmt: skip
-    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
-    torch.manual_seed(2)
-    model = Vision(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids))
-    with torch.no_grad():
-        # Small random weights answer every question alike.
-        for parameter in model.parameters():
-            parameter.mul_(4 if parameter.ndim > 1 else 1)
-    model.save_pretrained(folder)
-    Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 56).save_pretrained(folder)
-    return folder
-
-
-TOKENS = {
-    "image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end",
-}  # fmt: skip
+    return small_models.qwen(tmp_path_factory.mktemp("models") / "vision", seed=2)
 
 
 def trajectories(made: Sequence[Consensus | LeftOut]) -> list[str]:

@@ -18,7 +18,7 @@ from cxr_max.evaluation.continuation import Begun, Continuations
 from cxr_max.evaluation.types import Context, Failure, Item, Output
 from cxr_max.roots import Root
 from cxr_max.teachers import TEACHER_IDS
-from tests.evaluation import students
+from tests.align import small_models
 
 GIVEN = "teacher_drift_given_dx"
 
@@ -39,7 +39,7 @@ def context(world: Path) -> Context:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return students.qwen(tmp_path_factory.mktemp("models") / "qwen")
+    return small_models.qwen(tmp_path_factory.mktemp("models") / "qwen")
 
 
 def release_of(context: Context) -> data.Release:
