@@ -22,8 +22,10 @@ import torch
 
 from benchmarks import common
 from cxr_max import align, data, mimic, synth
+from cxr_max.align.generation import Decoding, generate
 from cxr_max.align.templates import ANSWER
 from cxr_max.align.types import PreferenceGroup
+from cxr_max.errors import DataError
 from cxr_max.recipes import tiny_cpu
 
 SEED = 0
@@ -70,7 +72,14 @@ def measure(folder: Path, *, split: str = "test", tiny: bool = False, **options:
 
 
 def grade(
-    folder: Path, release: Path, root: tuple[Path, ...], split: str, *, limit: int | None = None, draws: int = 1000
+    folder: Path,
+    release: Path,
+    root: tuple[Path, ...],
+    split: str,
+    *,
+    limit: int | None = None,
+    draws: int = 1000,
+    longest: int = 40,
 ) -> dict[str, Any]:
     """Balanced accuracy of the printed diagnoses against the release's, per finding and on average over findings."""
     student = align.load_student(folder)
@@ -79,7 +88,7 @@ def grade(
     rows = joined.scan("instances").filter(split=split).collect().join(images, on="instance_id").sort("instance_id")
     rows = rows.head(limit) if limit else rows
     begun = time.perf_counter()
-    answers = ask(student, rows["image"].to_list())
+    answers = ask(student, rows["image"].to_list(), longest=longest)
     took = time.perf_counter() - begun
     said = [set(re.split(r", ?", a.rsplit(ANSWER, 1)[1].strip(". \n"))) if ANSWER in a else set() for a in answers]
     true = [set(d) for d in rows["diseases"].to_list()]
@@ -118,28 +127,18 @@ def _interval(draws: Any) -> dict[str, float]:
     return {"value": round(float(draws[0]), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
-@torch.no_grad()
 def ask(student: Any, images: list[str], *, batch: int = 64, longest: int = 40) -> list[str]:
-    """The student's greedy answers."""
-    tokenizer = student.renderer.tokenizer
+    """One drawn answer an image, by a seed of its own."""
     answers = []
     for start in range(0, len(images), batch):
         asked = [
-            student.renderer.render(PreferenceGroup("", ("No Finding",), ("-",), ("",), image=image))
-            for image in images[start : start + batch]
+            PreferenceGroup("", ("No Finding",), ("-",), ("",), image=image) for image in images[start : start + batch]
         ]
-        ids = torch.stack([g.prefix_ids_P for g in asked])  # images of one size, so prefixes of one length
-        made = student.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            pixel_values=torch.cat([g.pixels["pixel_values"] for g in asked]),
-            image_grid_thw=torch.cat([g.pixels["image_grid_thw"] for g in asked]),
-            mm_token_type_ids=(ids == student.renderer.image_token_id).int(),
-            max_new_tokens=longest,
-            do_sample=True,
-            top_k=0,
-        )
-        answers += tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)
+        seeds = range(start, start + len(asked))
+        for made in generate(student.model, student.renderer, asked, Decoding(longest, temperature=1.0), seeds):
+            if isinstance(made, DataError):
+                raise made
+            answers.append(made.text)
     return answers
 
 

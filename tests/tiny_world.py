@@ -53,3 +53,18 @@ def preferences(tiny: Tiny, out: Path, start: Path, **changes: Any) -> Any:
         "model": ModelSpec(freeze_vision=False, attention_dropout=0.1),
     }  # fmt: skip
     return stage(tiny, out, **(settings | changes))
+
+
+def undropped(config: Any) -> Any:
+    """A stage without dropout on whole texts of four images: its losses do not depend on how many processes train."""
+    from dataclasses import replace
+
+    return config.with_(model=replace(config.model, attention_dropout=0.0), max_completion=None, limit=4, max_steps=3)
+
+
+def both_stages(tiny: Tiny, out: Path) -> Any:
+    """Supervised training, then preferences from where it ended, both `undropped`; a checkpoint a step."""
+    from cxr_max import align
+
+    first = align.train(undropped(stage(tiny, out / "sft", save_steps=1)))
+    return align.train(undropped(preferences(tiny, out / "apo", first.folder, save_steps=1)))

@@ -2,15 +2,11 @@
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 from transformers import TrainerControl, TrainerState
 
 from cxr_max import align, folders
@@ -158,61 +154,3 @@ def test_a_sinking_chosen_is_told_once(name: str) -> None:
     with pytest.warns(CxrMaxWarning, match="sinks"):
         watcher.on_log(None, state, None, logs={name: -0.3})
     watcher.on_log(None, state, None, logs={name: -0.9})
-
-
-def test_the_shipped_fsdp2_config_is_one_that_accelerate_reads() -> None:
-    from accelerate.commands.config.config_args import load_config_from_file
-    from accelerate.utils import FullyShardedDataParallelPlugin
-
-    path = Path(align.__file__).parents[1] / "recipes" / "accelerate_fsdp2.yaml"
-    config = load_config_from_file(str(path))
-    assert config.distributed_type == "FSDP"
-    settings = yaml.safe_load(path.read_text())["fsdp_config"]
-    plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=settings["fsdp_version"],
-        auto_wrap_policy=settings["fsdp_auto_wrap_policy"].lower(),
-        transformer_cls_names_to_wrap=[settings["fsdp_transformer_layer_cls_to_wrap"]],
-        reshard_after_forward=settings["fsdp_reshard_after_forward"],
-        state_dict_type=settings["fsdp_state_dict_type"],
-    )
-    assert plugin.fsdp_version == 2
-    from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
-
-    assert hasattr(modeling_qwen2_5_vl, settings["fsdp_transformer_layer_cls_to_wrap"])
-
-
-def test_two_processes_learn_what_one_does_with_accumulation(tiny: Tiny, tmp_path: Path) -> None:
-    """The same losses step by step: groups of different length, so a mean of means would differ."""
-    spec = tiny_world.stage(tiny, tmp_path).model
-    quiet = align.ModelSpec(**(vars(spec) | {"attention_dropout": 0.0}))
-    one = tiny_world.stage(tiny, tmp_path / "one", model=quiet, max_completion=None, limit=4, max_steps=3)
-    align.train(one)
-    script = tmp_path / "two.py"
-    script.write_text(
-        "from pathlib import Path\nfrom cxr_max import align\nfrom tests import tiny_world\n"
-        f"tiny = tiny_world.Tiny(Path({str(tiny.release)!r}), Path({str(tiny.root)!r}))\n"
-        f"out = Path({str(tmp_path / 'two')!r})\n"
-        "spec = tiny_world.stage(tiny, out).model\n"
-        "quiet = align.ModelSpec(**(vars(spec) | {'attention_dropout': 0.0}))\n"
-        "align.train(tiny_world.stage(tiny, out, model=quiet, max_completion=None, limit=4, max_steps=3))\n"
-    )
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port), str(script)]
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    ours, theirs = (watch.read_log(tmp_path / n / "log.jsonl") for n in ("two", "one"))
-    assert len(ours) == 3
-    for name in ("loss", "tokens", "nll_per_token", "grad_norm"):
-        assert [r[name] for r in ours] == pytest.approx([r[name] for r in theirs], rel=1e-4)
