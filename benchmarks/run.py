@@ -14,7 +14,7 @@ import time
 import benchmarks
 
 NOT_BENCHMARKS = ("run", "common", "peer_env", "page")
-TOOLS = ("blind_images", "fit_teachers", "synthetic_difficulty", "synthetic_world")
+TOOLS = ("blind_images", "fit_teachers", "synthetic_captioner", "synthetic_difficulty", "synthetic_world")
 """They make a reading test and set profiles: run at tiny size to show that they work, never by a full run."""
 
 
