@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import math
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import page
+from cxr_max import doctor
 
 RESULTS = Path(__file__).resolve().parent / "results"
 LOAD = os.getloadavg()[0]
@@ -94,17 +94,6 @@ def _pss_kib(process: int) -> int:
     return 0
 
 
-def machine() -> dict[str, Any]:
-    """Cores, memory and Python of this machine; no names or addresses."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory, 1),
-        "processor": platform.machine(),
-        "python": platform.python_version(),
-    }
-
-
 def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[str] = ()) -> None:
     """Print the figures; at full size also write `benchmarks/results/<name>.json` and the page of all results.
 
@@ -117,12 +106,12 @@ def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[
     result = {
         "benchmark": name,
         "command": f"python -m benchmarks.{name}",
-        "commit": commit(),
+        "commit": doctor.commit(),
         "modified": bool(
             _git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":!{RESULTS}", f":!{page.PAGE}")
         ),
         "date": datetime.date.today().isoformat(),
-        "machine": machine(),
+        "machine": doctor.machine(),
         "load_at_start": round(LOAD, 2),
         "versions": {p: importlib.metadata.version(p) for p in ("cxr-max", *packages)},
         "figures": figures,
@@ -132,11 +121,6 @@ def write(name: str, figures: dict[str, Any], *, tiny: bool, packages: Iterable[
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         page.PAGE.write_text(page.render(), encoding="utf-8")
-
-
-def commit() -> str:
-    """The commit that is checked out, 12 digits; empty outside a work tree."""
-    return _git("rev-parse", "--short=12", "HEAD")
 
 
 def _git(*args: str) -> str:

@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 from transformers import Qwen2_5_VLConfig, Qwen2VLImageProcessorPil
 
 from benchmarks import common, peer_env
+from cxr_max import doctor
 from cxr_max.align.render import Renderer
 from cxr_max.align.types import PreferenceGroup
 from tests.align import tokenizers_for_tests
@@ -233,7 +234,7 @@ def main(tiny: bool) -> None:
     partial = not tiny and len(cases) < len(CASES) and stored.exists()
     result: dict[str, Any] = json.loads(stored.read_text())["figures"]["cases"] if partial else {}
     for name, (case, contestants) in cases.items():
-        result[name] = contest(case, contestants, python) | {"commit": common.commit()}
+        result[name] = contest(case, contestants, python) | {"commit": doctor.commit()}
         check_same_numbers(result[name]["contestants"])
         figures = {"flop_shares_of_7b_at_1600_tokens": at_7b, "cases": result}
         common.write("engine_vs_trl", figures, tiny=tiny, packages=("torch", "transformers", "peft", "trl"))

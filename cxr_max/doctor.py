@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,9 @@ def examine() -> dict[str, Any]:
     """Look at the machine; nothing is imported, changed or sent.
 
     Returns:
-        A JSON-ready dict with keys cxr_max, python, platform, cores, memory_gib, packages (one row per requirement:
-        distribution, extra, needed, installed, ok), extras (name -> complete), cache, config, roots, tools, can.
+        A JSON-ready dict with keys cxr_max, platform, python, processor, cores, memory_gib, packages (one row per
+        requirement: distribution, extra, needed, installed, ok), extras (name -> complete), cache, config, roots,
+        tools, can.
     """
     rows = [
         {
@@ -50,10 +52,8 @@ def examine() -> dict[str, Any]:
     complete = {e: all(r["ok"] for r in rows if r["extra"] == e) for e in extras}
     return {
         "cxr_max": __version__,
-        "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "memory_gib": _memory_gib(),
+        **machine(),
         "packages": rows,
         "extras": {e: ok for e, ok in complete.items() if e},
         "cache": _folder(cache_path()),
@@ -63,6 +63,25 @@ def examine() -> dict[str, Any]:
         "tools": {tool: shutil.which(tool) for tool in TOOLS},
         "can": {what: [e for e in ("", *needs) if not complete.get(e, False)] for what, needs in CAPABILITIES.items()},
     }
+
+
+def machine() -> dict[str, Any]:
+    """What a result says of the machine it was made on: python, processor, cores, memory_gib."""
+    return {
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+    }
+
+
+def commit() -> str:
+    """The commit of the work tree this package is imported from, 12 digits; empty when it was installed."""
+    top = Path(__file__).resolve().parents[1]
+    if not (top / ".git").exists() or shutil.which("git") is None:
+        return ""
+    asked = ["git", "-C", str(top), "rev-parse", "--short=12", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def healthy(report: dict[str, Any]) -> bool:

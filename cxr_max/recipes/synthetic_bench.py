@@ -36,6 +36,7 @@ SECOND = Endpoint("diagnosis_test", "side_accuracy", "all", "side accuracy of th
 ON_VALIDATE = Endpoint("diagnosis_validate", "macro_accuracy", "mean", "macro balanced accuracy on validate")
 ROWS = (
     "base", "sft_single", "sft", "sft_long", "sft_consensus", "dpo_pairs", "apo", "apo_weighted", "apo_random_neg",
+    "apo_in_context",
 )  # fmt: skip
 CONTRASTS = (("apo", "dpo_pairs"), ("apo", "sft_consensus"), ("apo", "sft_long"), ("apo", "apo_random_neg"))
 
@@ -139,7 +140,7 @@ def build(
     sft = TrainConfig(out=where.out / "sft", model=_model(s, o.student), method="sft", optimizer=groups, **fields)
     second = TrainConfig(
         out=where.out / "apo",
-        model=ModelSpec(freeze_vision=False),
+        model=ModelSpec(freeze_vision=bool(o.student)),
         method=o.method,
         start=where.out / "sft" / "final",
         positives=o.strategy,
@@ -153,7 +154,8 @@ def build(
 def _model(size: dict[str, int], student: str) -> ModelSpec:
     pixels = {"min_pixels": size["side"] ** 2, "max_pixels": size["side"] ** 2}
     if student:
-        return ModelSpec(pretrained=student, freeze_vision=False, **pixels)
+        # Its tower sees already, and the paper freezes the tower in both stages.
+        return ModelSpec(pretrained=student, **pixels)
     hidden, depth = size["hidden"], size["depth"]
     text = {
         "hidden_size": hidden, "intermediate_size": 3 * hidden, "num_hidden_layers": size["layers"],

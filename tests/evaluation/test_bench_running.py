@@ -18,7 +18,11 @@ from cxr_max.roots import resolve
 TEST = Endpoint("diagnosis_test", "macro_accuracy", "mean", "macro balanced accuracy")
 SIDE = Endpoint("diagnosis_test", "side_accuracy", "all", "side accuracy of the rationale")
 VALIDATE = Endpoint("diagnosis_validate", "macro_accuracy", "mean", "macro balanced accuracy on validate")
-ROWS = ("sft_single", "sft", "sft_long", "sft_consensus", "dpo_pairs", "apo", "apo_weighted", "apo_random_neg", "base")
+ROWS = (
+    "sft_single", "sft", "sft_long", "sft_consensus", "dpo_pairs", "apo", "apo_weighted", "apo_random_neg", "base",
+    "apo_in_context",
+)  # fmt: skip
+LACKING = {"base": "pretrained", "apo_in_context": "read all trajectories"}
 TOY = Design(
     TEST, SIDE, VALIDATE, ROWS, sft_epochs=1, epochs=1, fresh_rates=(1e-3,), continued_rates=(1e-4,),
     preference=((0.1, 1e-4),), predictor={"max_tokens": "4", "batch_size": "16"}, undertrained=True,
@@ -62,8 +66,10 @@ def test_every_row_leaves_a_result_with_costs_and_statistics(whole: tuple[Any, l
     config, found = whole
     assert {r.row for r in found} == set(ROWS)
     for r in found:
-        if r.row == "base":
-            assert "pretrained" in r.not_run
+        assert r.about["machine"]["cores"] >= 1
+        assert "commit" in r.about
+        if r.row in LACKING:
+            assert LACKING[r.row] in r.not_run
             continue
         assert r.cost("trunk_tokens") > 0
         assert r.cost("flop") > 0
@@ -77,7 +83,7 @@ def test_every_row_leaves_a_result_with_costs_and_statistics(whole: tuple[Any, l
 
 def test_rows_that_start_from_sft_share_its_checkpoint_and_its_cost(whole: tuple[Any, list[results.Result]]) -> None:
     by = {r.row: r for r in whole[1]}
-    for name in set(ROWS) - {"base", "sft", "sft_single"}:
+    for name in set(ROWS) - {*LACKING, "sft", "sft_single"}:
         first, second = by[name].costs
         assert {k: v for k, v in first.items() if k != "wall_s"} == {
             k: v for k, v in by["sft"].costs[0].items() if k != "wall_s"
@@ -87,7 +93,7 @@ def test_rows_that_start_from_sft_share_its_checkpoint_and_its_cost(whole: tuple
 
 def test_sft_long_costs_what_the_costliest_row_costs(whole: tuple[Any, list[results.Result]]) -> None:
     by = {r.row: r for r in whole[1]}
-    longest = max(r.cost("flop") for r in whole[1] if r.row not in ("base", "sft_long"))
+    longest = max(r.cost("flop") for r in whole[1] if r.row not in (*LACKING, "sft_long"))
     step = by["sft"].costs[0]["flop"] / by["sft"].costs[0]["steps"]
     assert abs(by["sft_long"].cost("flop") - longest) < 1.5 * step
 

@@ -9,7 +9,10 @@ import pytest
 from cxr_max.errors import DataError, MissingFileError, UnknownNameError, UsageError
 from cxr_max.evaluation import rows
 
-OURS = ("apo", "apo_random_neg", "apo_weighted", "base", "dpo_pairs", "sft", "sft_consensus", "sft_long", "sft_single")
+OURS = (
+    "apo", "apo_in_context", "apo_random_neg", "apo_weighted", "base", "dpo_pairs", "sft", "sft_consensus", "sft_long",
+    "sft_single",
+)  # fmt: skip
 
 
 def test_our_rows_are_those_of_the_benchmark_and_each_says_what_it_is() -> None:
@@ -97,7 +100,7 @@ def test_what_is_no_row_is_refused_with_what_is_allowed(text: str, error: str) -
 
 
 def test_unknown_names_are_listed() -> None:
-    with pytest.raises(UnknownNameError, match="known: apo, apo_random_neg"):
+    with pytest.raises(UnknownNameError, match="known: apo, apo_in_context, apo_random_neg"):
         rows.get("ppo")
     with pytest.raises(UnknownNameError, match="unknown method"):
         rows.parse("bad", 'sentence = "x"\nmethod = "ppo"')

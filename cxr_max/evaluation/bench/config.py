@@ -50,6 +50,7 @@ class Design:
         trial_length: of a trial, as a share of the epochs.
         predictor: arguments of the predictor `hf`.
         options: of the recipe's `build`.
+        reader: whether the recipe's student can read all trajectories of an image and write one.
         undertrained: the whole design shows the pipeline and nothing else.
     """
 
@@ -68,6 +69,7 @@ class Design:
     trial_length: float = 0.5
     predictor: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    reader: bool = False
     undertrained: bool = False
 
     def __post_init__(self) -> None:

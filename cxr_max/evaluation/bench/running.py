@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cxr_max import __version__, align
+from cxr_max import __version__, align, doctor
 from cxr_max.align import TrainConfig, TrainResult
 from cxr_max.data.release import open_release
 from cxr_max.errors import CheckFailedError, UsageError
@@ -82,8 +81,9 @@ def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
     row = job.row
     about = _about(config)
     empty = Result(row.name, row.sentence, job.seed, job.fraction, signature_of(config, job, ()), about=about)
-    if "pretrained" in row.needs and not stages.pretrained(config):
-        return replace(empty, not_run="needs pretrained weights, and the recipe's student starts from random ones")
+    lacking = stages.lacking(config, row)
+    if lacking:
+        return replace(empty, not_run=lacking)
     setting, tried = choose(config, row, tell)
     tell(f"{job.name}: {setting or 'no setting'}, {row.sentence}")
     trained = _train(config, job, setting, tell)
@@ -178,6 +178,7 @@ def _stage(
 def _steps_to_longest(config: BenchConfig, job: Job, tell: Tell) -> int:
     """Steps of sft that bring its cost up to that of the costliest other row of the seed."""
     others = [j for j in planning.plan(config) if j.row.budget != "longest" and j.row.trained]
+    others = [j for j in others if not stages.lacking(config, j.row)]
     mine = [j for j in others if (j.seed, j.fraction) == (job.seed, job.fraction)]
     synthetic = is_synthetic(config)
     paths = [result_path(config, j, synthetic=synthetic) for j in mine]
@@ -255,8 +256,9 @@ def _about(config: BenchConfig) -> dict[str, Any]:
         "undertrained": config.design.undertrained,
         "release": f"{manifest['version']} {manifest['release_hash'][:12]}",
         "date": datetime.date.today().isoformat(),
+        "commit": doctor.commit(),
         "versions": {p: importlib.metadata.version(p) for p in ("cxr-max", "torch", "transformers")},
-        "machine": {"processor": platform.machine(), "python": platform.python_version()},
+        "machine": doctor.machine(),
     }
 
 

@@ -52,6 +52,15 @@ def pretrained(config: BenchConfig) -> bool:
     return built(config, 0, config.out).model.pretrained is not None
 
 
+def lacking(config: BenchConfig, row: Row) -> str:
+    """What a row needs and the recipe's student has not; empty when nothing."""
+    if "pretrained" in row.needs and not pretrained(config):
+        return "needs pretrained weights, and the recipe's student starts from random ones"
+    if "reader" in row.needs and not config.design.reader:
+        return "needs a student that can read all trajectories and write one, and the recipe's cannot"
+    return ""
+
+
 def pretrained_folder(config: BenchConfig) -> Path:
     """Folder or name of the recipe's pretrained student.
 

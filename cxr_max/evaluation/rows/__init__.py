@@ -10,7 +10,8 @@
     negatives   kind of `align.negatives.Choice`
     weights     its weights
     budget      once: every completion is seen equally often across rows; longest: up to the cost of the costliest row
-    needs       what must be at hand, else the row is marked "not run": pretrained
+    needs       what must be at hand, else the row is marked "not run": pretrained (weights to start from), reader (a
+                student that can read all trajectories of an image and write one)
 
 An entry point of the group `cxr_max.rows` names an object with `read_text()`: the package's TOML file as a path or an
 `importlib.resources` traversable.
@@ -32,7 +33,7 @@ from cxr_max.teachers import TEACHER_IDS
 GROUP = "cxr_max.rows"
 STARTS = ("fresh", "pretrained", "sft")
 BUDGETS = ("once", "longest")
-NEEDS = ("pretrained",)
+NEEDS = ("pretrained", "reader")
 NO_METHOD = "none"
 
 
