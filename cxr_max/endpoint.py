@@ -25,7 +25,13 @@ POLICY = "physionet.org/news/post/llm-responsible-use"
 
 
 class EndpointError(CxrMaxError, ConnectionError):
-    """The endpoint did not answer, or answered with an error; says which, without the request's content."""
+    """The endpoint did not answer, or answered with an error; says which, without the request's content.
+
+    Attributes:
+        status: of the last answer; None when there was none.
+    """
+
+    status: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class Endpoint:
             EndpointError: no usable answer after all tries.
         """
         body = json.dumps({"model": self.model, "messages": list(messages), **settings}).encode()
-        reason = ""
+        reason, status = "", None
         for attempt in range(self.retries + 1):
             if attempt:
                 time.sleep(min(0.5 * 2 ** (attempt - 1), 30.0))
@@ -104,14 +110,16 @@ class Endpoint:
             except EndpointError:
                 raise
             except (OSError, http.client.HTTPException) as e:
-                reason = type(e).__name__
+                reason, status = type(e).__name__, None
                 continue
             if status == http.HTTPStatus.OK:
                 return _parsed(answer)
             reason = f"status {status}"
             if status not in RETRIED:
                 break
-        raise EndpointError(f"the endpoint gave no answer: {reason}", next="look at the endpoint's own log")
+        failed = EndpointError(f"the endpoint gave no answer: {reason}", next="look at the endpoint's own log")
+        failed.status = status
+        raise failed
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         parts = urlsplit(self.base_url)

@@ -23,6 +23,7 @@ def command(
     training: Path | None = typer.Option(
         None, "--training", help="training.json or list of instance ids of a model that does not bring its own."
     ),
+    task_args: str = typer.Option("", "--task-args", help="Options of tasks: name=value,..., as vocabulary=train."),
     draws: int = typer.Option(2000, "--draws", min=0, help="Bootstrap draws."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
@@ -36,7 +37,7 @@ def command(
     evaluation = cxr_max.evaluation
     roots = cxr_max.roots.resolve(root, mimic_roots=mimic_root)
     names = tuple(t.strip() for t in tasks.split(",") if t.strip())
-    context = evaluation.Context(roots, limit, release, truth)
+    context = evaluation.Context(roots, limit, release, truth, evaluation.parse_task_args(task_args))
     size = evaluation.predictors.parse_batch_size(batch_size)
     ids = None if training is None else evaluation.overlap.read(training)
     config = evaluation.EvalConfig(names, out, context, training_ids=ids, **({"batch": size} if size else {}))

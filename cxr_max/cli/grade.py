@@ -17,6 +17,7 @@ def command(
     extractor: list[str] = typer.Option(
         [], "--extractor", help="labels_csv=FILE or radgraph=FILE: reports graded by it too; repeatable."
     ),
+    task_args: str | None = typer.Option(None, "--task-args", help="Options of tasks instead of the run's."),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
 ) -> None:
     """Grade a run's stored answers again, without its model.
@@ -24,7 +25,8 @@ def command(
     Example: cxr-max grade runs/random
     """
     extractors = cxr_max.evaluation.labelled.parse(extractor)
-    cxr_max.evaluation.grade(folder, draws=draws, seed=seed, read=read, extractors=extractors)
+    options = None if task_args is None else cxr_max.evaluation.parse_task_args(task_args)
+    cxr_max.evaluation.grade(folder, draws=draws, seed=seed, read=read, extractors=extractors, options=options)
     if as_json:
         print((folder / "scores.json").read_text(encoding="utf-8"))
     else:

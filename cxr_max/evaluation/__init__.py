@@ -12,6 +12,7 @@ _NAMES = {
     "grade": "grading",
     "parse_answer": "answers",
     "parse_model_args": "predictors",
+    "parse_task_args": "tasks",
     "run": "running",
 }
 

@@ -147,5 +147,6 @@ def patients_of(items: Iterable[Item]) -> tuple[str, ...]:
 
 
 def counts(items: Sequence[Item]) -> dict[str, int]:
-    """How many questions there are, and how many have no answer."""
-    return {"n": len(items), "failed": sum(not isinstance(i.output, Output) for i in items)}
+    """How many questions there are, how many have no answer, and how many an answer without a word."""
+    came = [i for i in items if isinstance(i.output, Output)]
+    return {"n": len(items), "failed": len(items) - len(came), "empty": sum(not i.text.strip() for i in came)}

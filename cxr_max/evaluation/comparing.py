@@ -1,12 +1,13 @@
 """Compare evaluation runs: scores with intervals side by side, paired differences, correction inside declared families.
 
-Two families are declared before anything is computed. `headline`: one score a task (the first it reports, on the mean
-over groups, or the one asked for), corrected by Holm. `others`: every other difference, by Benjamini-Hochberg.
-Rows whose signatures differ never stand in one column.
+Two families are declared before anything is computed. `headline`: the scores a task names (`HEADLINE`; else the first
+it reports) on the mean over groups, or those asked for, corrected by Holm. `others`: every other difference, by
+Benjamini-Hochberg. Rows whose signatures differ, apart from their counts, never stand in one column; nor do rows over
+different numbers of samples, and a warning says so.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import numpy as np
 
 from cxr_max.drift.multiplicity import adjust
 from cxr_max.errors import CxrMaxError, DataError, UnknownNameError, UsageError
-from cxr_max.evaluation import grading, running
+from cxr_max.evaluation import grading, running, tasks
 from cxr_max.evaluation.grading import Scored
 from cxr_max.evaluation.paired import difference
+from cxr_max.evaluation.signatures import comparable
 
 OVERLAP_UNKNOWN = "all (overlap not established)"
 CORRECTIONS = {"headline": "holm", "others": "bh"}
@@ -31,7 +33,7 @@ class CompareConfig:
     Attributes:
         runs: folders of runs.
         baseline: name of the run the others are compared with; empty = the first.
-        scores: headline scores; empty = the first each task reports.
+        scores: headline scores; empty = those each task names, or the first it reports.
         draws: of bootstrap and randomisation.
         seed: of both.
     """
@@ -62,6 +64,8 @@ class Comparison:
     Attributes:
         runs: name, model, synthetic and a note for each run.
         blocks: one table each: task, subset, score, signature, groups, and cells by run and group.
+        headlines: task, score and group of the headline family.
+        warnings: what keeps runs out of one column though their signatures are the same.
         differences: run minus baseline: value, low, high, p, p_adjusted, detectable, family, verdict.
         families: name to size and correction.
         unpaired: run, task and why it has no paired difference.
@@ -77,6 +81,8 @@ class Comparison:
     unpaired: tuple[dict[str, str], ...]
     synthetic: bool
     title: str = ""
+    headlines: tuple[tuple[str, str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
     loaded: tuple[Run, ...] = ()
 
     def plain(self) -> dict[str, Any]:
@@ -98,10 +104,14 @@ def compare(config: CompareConfig) -> Comparison:
     if baseline not in names:
         raise UnknownNameError.of("run", baseline, names)
     synthetic = any(r.synthetic for r in runs)
-    differences, unpaired = _differences(runs, baseline, config)
+    headlines = _headlines(next(r for r in runs if r.name == baseline), config.scores)
+    differences, unpaired = _differences(runs, baseline, headlines, config)
+    blocks, warnings = _blocks(runs)
     return Comparison(
         runs=tuple({"name": r.name, "model": r.model, "synthetic": r.synthetic, "note": r.note} for r in runs),
-        blocks=tuple(_blocks(runs)),
+        blocks=tuple(blocks),
+        headlines=tuple(headlines),
+        warnings=tuple(warnings),
         differences=tuple(_corrected(differences)),
         families={
             name: {"size": sum(d["family"] == name for d in differences), "correction": correction}
@@ -134,7 +144,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _load(path: Path, name: str, config: CompareConfig) -> Run:
     try:
-        scored = grading.scored(path, draws=config.draws, seed=config.seed)
+        scored = grading.scored(path, grading.as_graded(path, draws=config.draws, seed=config.seed))
         run_ = running.described(path)
         return Run(name, run_["model"]["name"], run_["synthetic"], tuple(s.row for s in scored), tuple(scored))
     except CxrMaxError as e:
@@ -172,29 +182,56 @@ def subset_of(row: dict[str, Any]) -> str:
     return "all" if row["subset"] == OVERLAP_UNKNOWN else str(row["subset"])
 
 
-def _blocks(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
+def _blocks(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[str]]:
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run in runs:
+        mine: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
         for row in run.rows:
-            key = (row["task"], subset_of(row), row["score"], row["signature"])
-            names = ("task", "subset", "score", "signature")
-            block = found.setdefault(key, {**dict(zip(names, key, strict=True)), "groups": [], "rows": {}})
-            if row["group"] not in block["groups"]:
-                block["groups"].append(row["group"])
-            shown = ("value", "low", "high", "n", "patients", "failed", "suppressed")
+            key = (row["task"], subset_of(row), row["score"], comparable(row["signature"]))
+            shown = ("value", "low", "high", "n", "patients", "failed", "empty", "suppressed")
             cell: dict[str, Any] = {k: row[k] for k in shown if k in row}
             if row["subset"] == OVERLAP_UNKNOWN:
                 cell["overlap"] = "not established"
-            block["rows"].setdefault(run.name, {})[row["group"]] = cell
-    return list(found.values())
+            mine.setdefault(key, {})[row["group"]] = cell
+        for where, cells in mine.items():
+            blocks = found.setdefault(where, [])
+            block = next((b for b in blocks if _same_samples(b, cells)), None)
+            if block is None:
+                names = ("task", "subset", "score", "signature")
+                block = {**dict(zip(names, where, strict=True)), "groups": [], "rows": {}}
+                blocks.append(block)
+            block["groups"] += [g for g in cells if g not in block["groups"]]
+            block["rows"][run.name] = cells
+    parted = dict.fromkeys(
+        f"{task}, {subset}: different numbers of samples, so not in one column: " + "; ".join(map(_counted, blocks))
+        for (task, subset, *_), blocks in found.items()
+        if len(blocks) > 1
+    )
+    return [b for blocks in found.values() for b in blocks], list(parted)
+
+
+def _same_samples(block: dict[str, Any], cells: dict[str, dict[str, Any]]) -> bool:
+    """Whether every group that both have is about as many samples; what is suppressed does not say how many."""
+    return all(
+        cells[g]["n"] == cell["n"]
+        for theirs in block["rows"].values()
+        for g, cell in theirs.items()
+        if g in cells and "n" in cell and "n" in cells[g] and not {"suppressed"} & {*cell, *cells[g]}
+    )
+
+
+def _counted(block: dict[str, Any]) -> str:
+    """The runs of a block with the number of samples of the group that stands for it."""
+    group = "mean" if "mean" in block["groups"] else block["groups"][0]
+    n = next(cells[group]["n"] for cells in block["rows"].values() if group in cells)
+    return f"{', '.join(block['rows'])} (n {n})"
 
 
 def _differences(
-    runs: Sequence[Run], baseline: str, config: CompareConfig
+    runs: Sequence[Run], baseline: str, headlines: Collection[tuple[str, str, str]], config: CompareConfig
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     base = next(r for r in runs if r.name == baseline)
     known = {_key(s): s for s in base.scored}
-    headlines = _headlines(base, config.scores)
     found: list[dict[str, Any]] = []
     unpaired: dict[tuple[str, str], str] = {}
     for run in runs:
@@ -219,24 +256,24 @@ def _differences(
 
 def _key(scored: Scored) -> tuple[str, ...]:
     row = scored.row
-    return (row["task"], subset_of(row), row["score"], row["group"], row["signature"])
+    return (row["task"], subset_of(row), row["score"], row["group"], comparable(row["signature"]))
 
 
-def _headlines(base: Run, wanted: Sequence[str]) -> set[tuple[str, str, str]]:
+def _headlines(base: Run, wanted: Sequence[str]) -> list[tuple[str, str, str]]:
     """Task, score and group of the headline family: declared by names alone, before a difference is looked at."""
     found: dict[tuple[str, str], list[str]] = {}
     for scored in base.scored:
         row = scored.row
         if row.get("better") and (not wanted or row["score"] in wanted):
             found.setdefault((row["task"], row["score"]), []).append(row["group"])
-    first: dict[str, str] = {}
+    named: dict[str, tuple[str, ...]] = {}
     for task, score in found:
-        first.setdefault(task, score)
-    return {
+        named.setdefault(task, tuple(getattr(tasks.get(task), "HEADLINE", (score,))))
+    return [
         (task, score, "mean" if "mean" in groups else groups[0])
         for (task, score), groups in found.items()
-        if wanted or first[task] == score
-    }
+        if wanted or score in named[task]
+    ]
 
 
 def _corrected(differences: list[dict[str, Any]]) -> list[dict[str, Any]]:

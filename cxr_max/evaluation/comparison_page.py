@@ -13,9 +13,10 @@ import numpy as np
 from cxr_max.drift.page.draw import INK, Figure, render, short, whiskers
 from cxr_max.evaluation import published
 from cxr_max.evaluation.comparing import Comparison
+from cxr_max.evaluation.signatures import OF_ROW, counted
 from cxr_max.folders import new_dir, output_dir, write_atomic
 
-SCORE_COLUMNS = ("task", "subset", "score", "group", "run", "value", "low", "high", "n", "patients", "failed",
+SCORE_COLUMNS = ("task", "subset", "score", "group", "run", "value", "low", "high", "n", "patients", "failed", "empty",
                  "overlap", "suppressed", "signature")  # fmt: skip
 DIFFERENCE_COLUMNS = ("family", "task", "subset", "score", "group", "run", "baseline", "value", "low", "high", "p",
                       "p_adjusted", "detectable", "patients", "verdict", "signature")  # fmt: skip
@@ -49,16 +50,19 @@ def published_for(comparison: Comparison) -> tuple[published.PublishedTable, ...
 def score_rows(comparison: Comparison) -> Iterable[dict[str, Any]]:
     """One row a score, run and group."""
     for block in comparison.blocks:
-        shared = {k: block[k] for k in ("task", "subset", "score", "signature")}
+        shared = {k: block[k] for k in ("task", "subset", "score")}
         for run, cells in block["rows"].items():
             for group, cell in cells.items():
-                yield {**shared, "run": run, "group": group, **cell}
+                signature = block["signature"] if "suppressed" in cell else counted(block["signature"], cell)
+                yield {**shared, "run": run, "group": group, **cell, "signature": signature}
 
 
 def markdown(comparison: Comparison, beside: Sequence[published.PublishedTable] = ()) -> str:
     """The comparison as Markdown: a block a score and signature, the families of differences, what is published."""
     lines = [f"# {comparison.title}", ""]
     lines += [f"- {r['name']}: {r['model']}{'; ' + r['note'] if r['note'] else ''}" for r in comparison.runs]
+    lines += [f"- WARNING: {text}" for text in comparison.warnings]
+    lines += _overview(comparison)
     for block in comparison.blocks:
         lines += ["", f"## {block['score']}: {block['task']}, {block['subset']}", ""]
         lines += [
@@ -67,7 +71,7 @@ def markdown(comparison: Comparison, beside: Sequence[published.PublishedTable] 
         ]
         for run, cells in block["rows"].items():
             lines.append(f"| {run} | " + " | ".join(_cell(cells.get(g)) for g in block["groups"]) + " |")
-        lines += ["", f"`{block['signature']}`"]
+        lines += ["", f"`{_signature(block)}`"]
     for family, about in comparison.families.items():
         lines += _family(comparison, family, about)
     lines += [f"\nNo paired difference: {u['run']} on {u['task']}: {u['reason']}." for u in comparison.unpaired]
@@ -76,6 +80,31 @@ def markdown(comparison: Comparison, beside: Sequence[published.PublishedTable] 
     if beside:
         lines += ["", published.markdown(beside)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _overview(comparison: Comparison) -> list[str]:
+    """The headline scores of all runs: a line each, which holds numbers of one signature and of the same samples."""
+    names = [r["name"] for r in comparison.runs]
+    lines = []
+    for task, score, group in comparison.headlines:
+        for block in comparison.blocks:
+            cells = block["rows"]
+            if (block["task"], block["score"]) == (task, score) and any(group in mine for mine in cells.values()):
+                about = (task, block["subset"], score, group)
+                lines.append("| " + " | ".join((*about, *(_cell(cells.get(n, {}).get(group)) for n in names))) + " |")
+    if not lines:
+        return []
+    head = "| " + " | ".join(("task", "subset", "score", "group", *names)) + " |"
+    return ["", "## Headline scores", "", head, "| --- " * (4 + len(names)) + "|", *lines]
+
+
+def _signature(block: dict[str, Any]) -> str:
+    """The block's signature with its counts, where all its numbers share them."""
+    cells = [c for mine in block["rows"].values() for c in mine.values()]
+    if any("suppressed" in c for c in cells):
+        return f"{block['signature']}|{OF_ROW}"
+    whole = {counted(block["signature"], c) for c in cells}
+    return whole.pop() if len(whole) == 1 else f"{block['signature']}|{OF_ROW}"
 
 
 def _family(comparison: Comparison, family: str, about: dict[str, Any]) -> list[str]:
@@ -102,8 +131,9 @@ def _cell(cell: dict[str, Any] | None) -> str:
     if "suppressed" in cell:
         return str(cell["suppressed"])
     star = " \\*" if "overlap" in cell else ""
-    failed = f", {cell['failed']} failed" if cell.get("failed") else ""
-    return f"{number(cell['value'])} [{number(cell['low'])}, {number(cell['high'])}]{failed}{star}"
+    lost = "".join(f", {cell[name]} {name}" for name in ("failed", "empty") if cell.get(name))
+    interval = f"[{number(cell['low'])}, {number(cell['high'])}]"
+    return f"{number(cell['value'])} {interval}, n {cell.get('n', 'not counted')}{lost}{star}"
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
@@ -115,7 +145,7 @@ def number(value: float | None, *, signed: bool = False) -> str:
 
 def forest(comparison: Comparison) -> Figure | None:
     """Every run's headline score with its interval, one panel a task; None when nothing is defined."""
-    wanted = {(d["task"], d["score"], d["group"]) for d in comparison.differences if d["family"] == "headline"}
+    wanted = set(comparison.headlines)
     panels = []
     first: set[str] = set()
     for block in comparison.blocks:

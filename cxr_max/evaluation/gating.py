@@ -1,11 +1,9 @@
 """The gate: is a run worse than a stored one beyond the stored one's interval?
 
-Only aggregates are read, so a stored `scores.json` is enough. Rows are matched by signature, apart from the version of
-the tool (task, metric and prompt carry versions of their own, which change whenever a score may change) and from the
-bootstrap's draws, which move no value.
+Only aggregates are read, so a stored `scores.json` is enough. Rows are matched by what lasts of their signatures
+(`signatures.lasting`), and have to be about as many samples: a score over others proves nothing.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,9 @@ import numpy as np
 
 from cxr_max.errors import CheckFailedError
 from cxr_max.evaluation.comparing import Run, stored_scores, subset_of
+from cxr_max.evaluation.signatures import lasting
 
-WORSE, MISSING = "worse", "missing"
+WORSE, MISSING, OTHER = "worse", "missing", "other samples"
 
 
 def check(run: Run, stored: Path) -> list[dict[str, Any]]:
@@ -23,7 +22,8 @@ def check(run: Run, stored: Path) -> list[dict[str, Any]]:
 
     Returns:
         Rows with task, score, group, value, stored, low, high, outcome: `worse` = outside the stored interval on the
-        bad side, or undefined where the stored one is defined; `missing` = the new run has no such row; else `ok`.
+        bad side, or undefined where the stored one is defined; `missing` = the new run has no such row; `other
+        samples` = it has one over another number of samples; else `ok`.
 
     Raises:
         UsageError: `stored` holds no scores. CheckFailedError: not one row of it can be compared.
@@ -37,6 +37,7 @@ def check(run: Run, stored: Path) -> list[dict[str, Any]]:
             value = float("nan") if new is None else float(new.get("value", float("nan")))
             about = {k: old[k] for k in ("task", "score", "group")} | {"subset": subset_of(old)}
             limits = {"stored": old["value"], "low": old["low"], "high": old["high"]}
+            limits |= {"n": None if new is None else new.get("n"), "stored_n": old.get("n")}
             rows.append({"run": run.name, **about, "value": value, **limits, "outcome": _outcome(new, old, better)})
     if all(r["outcome"] == MISSING for r in rows):
         raise CheckFailedError(
@@ -59,18 +60,25 @@ def enforce(rows: Sequence[dict[str, Any]]) -> None:
     """
     bad = [r for r in rows if r["outcome"] != "ok"]
     if bad:
-        named = "; ".join(
-            f"{r['run']}: {r['task']} {r['score']} {r['group']} "
-            + ("is missing" if r["outcome"] == MISSING else f"{r['value']:.4f}, stored {r['stored']:.4f} ")
-            + ("" if r["outcome"] == MISSING else f"[{r['low']:.4f}, {r['high']:.4f}]")
-            for r in bad[:5]
+        named = "; ".join(f"{r['run']}: {r['task']} {r['score']} {r['group']} " + _said(r) for r in bad[:5])
+        raise CheckFailedError(
+            f"{len(bad)} of {len(rows)} scores are worse than the stored run's, missing or over others: {named}"
         )
-        raise CheckFailedError(f"{len(bad)} of {len(rows)} scores are worse than the stored run's or missing: {named}")
+
+
+def _said(row: dict[str, Any]) -> str:
+    if row["outcome"] == MISSING:
+        return "is missing"
+    if row["outcome"] == OTHER:
+        return f"is over {row['n']} samples, stored {row['stored_n']}"
+    return f"{row['value']:.4f}, stored {row['stored']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
 
 
 def _outcome(new: dict[str, Any] | None, old: dict[str, Any], better: int) -> str:
     if new is None:
         return MISSING
+    if new.get("n") != old.get("n"):
+        return OTHER
     value = float(new.get("value", float("nan")))
     limit = old["low"] if better > 0 else old["high"]
     if np.isnan(limit):
@@ -80,5 +88,4 @@ def _outcome(new: dict[str, Any] | None, old: dict[str, Any], better: int) -> st
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    signature = re.sub(r"^cxr-max [^|]*\||\|cluster bootstrap [^|]*", "", row["signature"])
-    return (row["task"], subset_of(row), row["score"], row["group"], signature)
+    return (row["task"], subset_of(row), row["score"], row["group"], lasting(row["signature"]))

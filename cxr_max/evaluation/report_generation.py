@@ -14,10 +14,13 @@ from cxr_max.errors import MissingExtraError, MissingFileError
 from cxr_max.evaluation import ask, metrics
 from cxr_max.evaluation.metrics.style import without_markdown
 from cxr_max.evaluation.types import Context, Item, Measure, Sample
+from cxr_max.evaluation.vocabulary import Vocabulary
+from cxr_max.evaluation.vocabulary import of as vocabulary_of
 from cxr_max.mimic import locate, reports
 from cxr_max.roots import MIMIC_ROOTS
 
 TEXT_METRICS: tuple[str, ...] = ("bleu", "rouge_l", "meteor", "cider")
+OPTIONS = ("vocabulary", "min_count")
 
 
 def items(context: Context, *, by_study: bool, given_dx: bool = False) -> list[Item]:
@@ -71,8 +74,26 @@ def _item(row: dict[str, Any], labels: dict[int, tuple[str, ...]] | None) -> Ite
     return Item(sample, findings, asked=bool(findings and findings.strip()))
 
 
-def measures(questions: Sequence[Item], *, profiles: Sequence[str]) -> list[Measure]:
-    """Text metrics in each profile, labels, findings, style; METEOR is left out with a note where Java is missing."""
+def settings(context: Context) -> dict[str, Vocabulary | None]:
+    """The vocabulary the options name: `train`, or a file; none = no word is replaced.
+
+    Raises:
+        UsageError: a threshold that is none, or one without a vocabulary.
+        MissingFileError, DataError: the file, or the reports of the train split, are not there or not of their form.
+    """
+    return {"vocabulary": vocabulary_of(context.options, context.paths(*MIMIC_ROOTS))}
+
+
+def measures(
+    questions: Sequence[Item], *, profiles: Sequence[str], vocabulary: Vocabulary | None = None
+) -> list[Measure]:
+    """Text metrics in each profile, labels, findings, style; METEOR is left out with a note where Java is missing.
+
+    Args:
+        questions: with answers.
+        profiles: of the text metrics.
+        vocabulary: the words that profile `r2gen` keeps; all when None.
+    """
     asked = [i for i in questions if i.asked]
     if not asked:
         return []
@@ -82,18 +103,22 @@ def measures(questions: Sequence[Item], *, profiles: Sequence[str]) -> list[Meas
     patients = ask.patients_of(asked)
     found = []
     for profile in profiles:
+        kept = vocabulary if profile == "r2gen" else None
+        given: dict[str, Any] = {"profile": profile} | ({"vocabulary": kept.words} if kept else {})
+        replaced = f", {kept}" if kept else ""
         for name in TEXT_METRICS:
             try:
                 score = metrics.get(name).statistics
-                stats = score(predictions=texts, references=truths, profile=profile)
+                stats = score(predictions=texts, references=truths, **given)
                 # Without any Markdown the two are the same, and one of the programs is slow.
                 same = plain == texts
-                bare = stats if same else score(predictions=plain, references=truths, profile=profile)
+                bare = stats if same else score(predictions=plain, references=truths, **given)
             except MissingExtraError as e:
                 notes = {**notes, f"{name}_not_available": e.problem}
                 continue
             for group, values in ((profile, stats), (f"{profile}, without Markdown", bare)):
-                found.append(Measure(name, group, values, patients, profile=group, averaged=False, notes=notes))
+                how = group + replaced
+                found.append(Measure(name, group, values, patients, profile=how, averaged=False, notes=notes))
     for name in ("f1_rules14", "finding_pr", "style"):
         stats = metrics.get(name).statistics(predictions=texts, references=truths)
         found.append(Measure(name, "all", stats, patients, notes=notes))

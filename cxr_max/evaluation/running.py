@@ -1,7 +1,7 @@
 """Run a model over tasks: ask what is not yet in the journal, then grade; the same command again does only the rest."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,14 +48,34 @@ def load(config: EvalConfig) -> dict[str, list[Item]]:
         UsageError: no task, or a task without questions.
         UnknownNameError: a task that does not exist.
         MissingFileError: a file a task needs is not under the roots.
+        and those of `settings`.
     """
     if not config.tasks:
         raise UsageError("no task is named", next=f"--tasks with one or more of {', '.join(tasks.names())}")
+    settings(config.tasks, config.context)
     loaded = {name: tasks.get(name).load(config.context) for name in config.tasks}
     for name, items in loaded.items():
         if not items:
             raise UsageError(f"task {name} has no questions under these roots")
     return loaded
+
+
+def settings(names: Sequence[str], context: Context) -> dict[str, dict[str, Any]]:
+    """By task, what the context's options mean to it: the keyword arguments of its `measures`.
+
+    Raises:
+        UnknownNameError: a task that does not exist.
+        UsageError: an option that none of the tasks has, or a value that is not allowed.
+    """
+    chosen = {name: tasks.get(name) for name in names}
+    known = sorted({option for task in chosen.values() for option in getattr(task, "OPTIONS", ())})
+    unknown = sorted(set(context.options) - set(known))
+    if unknown:
+        raise UsageError(
+            f"no task that was chosen has an option {unknown[0]!r}; their options: {', '.join(known) or 'none'}",
+            next="--task-args name=value,...",
+        )
+    return {name: dict(task.settings(context)) if hasattr(task, "settings") else {} for name, task in chosen.items()}
 
 
 def run(config: EvalConfig, make: Callable[[], Predictor]) -> Path:
@@ -116,14 +136,20 @@ def _describe(config: EvalConfig, predictor: Predictor, synthetic: bool) -> None
         "roots": [[r.name, str(r.path.absolute())] for r in context.roots],
         "release": context.release and str(context.release),
         "truth": context.truth and str(context.truth),
+        "options": dict(context.options),
         "model": {"name": predictor.name, "revision": predictor.revision, "settings": dict(predictor.settings)},
     }
     if any(tasks.get(name).MIMIC for name in config.tasks):
         ids = getattr(predictor, "training", None) if config.training_ids is None else config.training_ids
         trained = overlap.patients(ids, context)
         described["training_patients"] = None if trained is None else sorted(trained)
-    path = private_dir(config.out / "restricted") / "run.json"
-    write_atomic(path, json.dumps(described, indent=2) + "\n", mode=0o600)
+    describe(config.out, described)
+
+
+def describe(out: Path, run_: Mapping[str, Any]) -> None:
+    """Write down what a run was, in its folder."""
+    path = private_dir(out / "restricted") / "run.json"
+    write_atomic(path, json.dumps(run_, indent=2) + "\n", mode=0o600)
 
 
 def described(out: Path) -> dict[str, Any]:
@@ -143,7 +169,7 @@ def context_of(run_: dict[str, Any]) -> Context:
     """The context a run was made in."""
     roots = tuple(Root(name, Path(path), "run") for name, path in run_["roots"])
     release, truth = (Path(run_[k]) if run_[k] else None for k in ("release", "truth"))
-    return Context(roots, run_["limit"], release, truth)
+    return Context(roots, run_["limit"], release, truth, run_.get("options", {}))
 
 
 def _keys(loaded: dict[str, list[Item]], predictor: Predictor) -> dict[tuple[str, str], str]:

@@ -27,6 +27,8 @@ SPLIT = "test"
 STUDENT = "student"
 WRONG = ("flipped_side", "flipped_status", "invented")
 """Outcomes of the truth that stand in the text, with a corrected twin; a finding that was missed stands nowhere."""
+HEADLINE = ("contradiction_inherited", "invented_finding_inherited", "omission_inherited", "log_ratio")
+"""What students are compared on first: what they pass on beyond their teachers' mixture, and suppression."""
 _MARKS = ("<think>", "</think>")
 
 

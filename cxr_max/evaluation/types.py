@@ -112,12 +112,14 @@ class Context:
         limit: at most so many samples, the first in the order of a hash of their id; None = all.
         release: a release folder, for tasks that need one.
         truth: the `truth` folder of a synthetic world, for tasks that need one.
+        options: of tasks that have some, name to text; they change how answers are graded, never what is asked.
     """
 
     roots: tuple[Root, ...] = ()
     limit: int | None = None
     release: Path | None = None
     truth: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def paths(self, *names: str) -> tuple[Path, ...]:
         """Folders of the datasets that are named, in order."""

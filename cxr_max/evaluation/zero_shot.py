@@ -1,6 +1,16 @@
-"""What the zero-shot tasks share: one yes-or-no question per image and class, graded by AUC."""
+"""What the zero-shot tasks share: one yes-or-no question per image and class, graded by AUC.
+
+The macro mean over classes is the score of the literature. Beside it stands the AUC `pooled` over all images and
+classes (micro), which a model may raise by knowing which findings are frequent.
+
+The text-only control is the same command with `images=false` in --model-args and another --out. A class has one
+question, so a model that sees no image gives all its images one logit: the AUC of each class is .5 by construction, and
+anything else is an error of ours. What the control measures here is the pooled AUC, the part of skill that needs no
+image; its signature says `text-only`, so it never stands in the column of a model with images.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -8,6 +18,8 @@ import polars as pl
 from cxr_max.errors import MissingFileError
 from cxr_max.evaluation import ask
 from cxr_max.evaluation.types import Context, Item, Measure, Sample
+
+POOLED = "pooled over classes"
 
 
 def load(
@@ -45,5 +57,6 @@ def load(
 
 
 def measures(items: Sequence[Item], read: str) -> list[Measure]:
-    """AUC of each class that was asked; NaN where one of the labels is absent."""
-    return [ask.auc_measure(mine, c, read) for c, mine in ask.grouped(items).items()]
+    """AUC of each class that was asked, and of all questions together; NaN where one of the labels is absent."""
+    of_classes = [ask.auc_measure(mine, c, read) for c, mine in ask.grouped(items).items()]
+    return [*of_classes, replace(ask.auc_measure(items, POOLED, read), averaged=False)]

@@ -158,13 +158,28 @@ def test_without_images_the_files_are_not_read_and_questions_are_asked_once(
     assert asked == [2], "the same text is not asked again"
 
 
+def test_without_images_a_text_is_written_once_for_a_question_unless_it_is_drawn(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    whole = writing.write
+    monkeypatch.setattr(writing, "write", lambda *a: asked.append(len(a[2])) or whole(*a))
+    samples = [Sample(str(i), f"Write. {i % 2}", (tmp_path / "absent.png",)) for i in range(6)]
+    answers = ask(make(folder, images="false", batch_size=2, max_tokens="4"), samples)
+    assert asked == [2]
+    assert [a.text for a in answers] == [answers[i % 2].text for i in range(6)]
+    ask(make(folder, images="false", batch_size=2, max_tokens="4", temperature="1"), samples)
+    assert asked == [2, 2, 2, 2], "what is drawn is drawn for each sample"
+
+
 def test_a_text_only_run_is_marked_and_has_no_skill(folder: Path, tmp_path: Path) -> None:
     root = worlds.det10(tmp_path / "det10")
     (tmp_path / "SYNTHETIC").touch()
     config = evaluation.EvalConfig(("zero_shot_chestx_det10",), tmp_path / "run", Context((root,), limit=40))
     evaluation.run(config, lambda: make(folder, images="false"))
     rows = evaluation.grade(config.out, draws=10)
-    assert {r["value"] for r in rows if not math.isnan(r["value"])} == {0.5}
+    of_classes = [r for r in rows if r["group"] != "pooled over classes"]
+    assert {r["value"] for r in of_classes if not math.isnan(r["value"])} == {0.5}
     assert all("|text-only|" in r["signature"] and r["read"] == "score" for r in rows)
 
 

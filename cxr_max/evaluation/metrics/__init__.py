@@ -9,6 +9,9 @@ A metric module defines
 and may define
 
     BETTER          {score name: -1 when lower is better, 0 when neither}; +1 where nothing is said
+    TOKENS          how it splits texts, for the signature; "none" where nothing is said
+    ALONE           True when the row of a sample depends on nothing but that sample, so that a row once computed can be
+                    taken again for a part of the samples (`remembering`)
     exchangeable(stats_SK) -> stats_SK    statistics as they may be exchanged between two models by a paired
                     randomisation test, where the models' own scales differ
 
@@ -18,7 +21,9 @@ re-scoring: a draw is a row of counts.
 Use them as `metrics.bleu(predictions=..., references=..., profile="clean")`; keyword-only everywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -26,6 +31,24 @@ import numpy as np
 from cxr_max.plugins import Registry, expose
 
 REGISTRY = Registry("metric", __name__, "cxr_max.metrics", ("NAME", "VERSION", "statistics", "aggregate"))
+_MEMORY: ContextVar[dict[Hashable, Any] | None] = ContextVar("rows of samples", default=None)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """While it lasts, a metric that is `ALONE` computes the row of each (prediction, reference, options) once.
+
+    Grading scores all samples, then those of some patients; answers without Markdown are mostly the answers. What is
+    held are the rows and references to the texts; it ends with the block.
+    """
+    if _MEMORY.get() is not None:
+        yield
+        return
+    token = _MEMORY.set({})
+    try:
+        yield
+    finally:
+        _MEMORY.reset(token)
 
 
 class Metric:
@@ -45,9 +68,35 @@ class Metric:
         """The metric's version: changes whenever a score may change."""
         return str(self.module.VERSION)
 
+    @property
+    def tokens(self) -> str:
+        """How it splits texts."""
+        return str(getattr(self.module, "TOKENS", "none"))
+
     def statistics(self, *, predictions: Sequence[Any], references: Sequence[Any], **options: Any) -> Any:
         """Per-sample sufficient statistics, float64 [S, K]."""
+        memory = _MEMORY.get()
+        if memory is not None and getattr(self.module, "ALONE", False) and len(predictions) == len(references):
+            return self._remembered(memory, predictions, references, options)
         return self.module.statistics(predictions=predictions, references=references, **options)
+
+    def _remembered(
+        self, memory: dict[Hashable, Any], predictions: Sequence[Any], references: Sequence[Any], options: Any
+    ) -> Any:
+        named = (self.name, tuple(sorted(options.items())))
+        try:
+            keys = [(named, p, r) for p, r in zip(predictions, references, strict=True)]
+            new = {key: i for i, key in enumerate(keys) if key not in memory}
+        except TypeError:
+            # A reference that is a list has no hash.
+            return self.module.statistics(predictions=predictions, references=references, **options)
+        if new or not keys:
+            at = new.values()
+            made = self.module.statistics(
+                predictions=[predictions[i] for i in at], references=[references[i] for i in at], **options
+            )
+            memory.update(zip(new, made, strict=True))
+        return np.array([memory[key] for key in keys], dtype=np.float64)
 
     def aggregate(self, stats_SK: Any, weights_DS: Any = None) -> dict[str, Any]:
         """Scores of D weightings of the samples, each float64 [D]; without weights the plain score, D = 1."""

@@ -14,6 +14,8 @@ from cxr_max.evaluation.ngrams import Counts, count, split
 from cxr_max.evaluation.text import prepare
 
 NAME, VERSION = "bleu", "1"
+ALONE = True
+TOKENS = "white space"
 ORDERS = 4
 TINY, SMALL = 1e-15, 1e-9
 

@@ -14,6 +14,7 @@ from cxr_max.evaluation.ngrams import Counts, count, split
 from cxr_max.evaluation.text import prepare
 
 NAME, VERSION = "cider", "1"
+TOKENS = "white space"
 ORDERS, SIGMA = 4, 6.0
 
 

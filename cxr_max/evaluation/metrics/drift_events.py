@@ -22,6 +22,7 @@ from cxr_max.findings.entail import ancestors, cells, contradictions
 from cxr_max.findings.model import Extraction
 
 NAME, VERSION = "drift_events", "1"
+ALONE = True
 TYPES = ("string", "strings")
 EVENTS = (
     "refusal", "contradiction", "negation_flip", "laterality_flip", "invented_finding", "invented_device", "omission",

@@ -14,6 +14,7 @@ from cxr_max.evaluation.metrics.f1_rules14 import aggregate as of_counts
 from cxr_max.schema import FINDINGS
 
 NAME, VERSION = "f1_labels14", "1"
+ALONE = True
 BETTER = {"labels": 0}
 
 

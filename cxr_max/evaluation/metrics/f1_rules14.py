@@ -15,6 +15,7 @@ from cxr_max.errors import UsageError
 from cxr_max.schema import FINDINGS
 
 NAME, VERSION = "f1_rules14", "1"
+ALONE = True
 BETTER = {"labels": 0}
 TOP5: tuple[str, ...] = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 

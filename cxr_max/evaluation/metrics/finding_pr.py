@@ -14,6 +14,7 @@ from cxr_max.errors import UsageError
 from cxr_max.findings.model import Extraction
 
 NAME, VERSION = "finding_pr", "1"
+ALONE = True
 Level = Literal["concept", "side", "zone"]
 
 

@@ -21,6 +21,8 @@ from cxr_max.errors import DataError, MissingExtraError
 from cxr_max.evaluation.text import prepare
 
 NAME, VERSION = "meteor", "1"
+ALONE = True
+TOKENS = "meteor-1.5 -norm"
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 STAGE_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 """Exact, stem, synonym, paraphrase; printed by the program at its start."""

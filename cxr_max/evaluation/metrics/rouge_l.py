@@ -12,6 +12,8 @@ import numpy as np
 from cxr_max.evaluation.text import prepare
 
 NAME, VERSION = "rouge_l", "1"
+ALONE = True
+TOKENS = "single spaces"
 BETA = 1.2
 
 

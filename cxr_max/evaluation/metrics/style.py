@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 NAME, VERSION = "style", "1"
+TOKENS = "white space"
 BETTER = {"words": 0, "markdown": 0, "empty": -1}
 MARKDOWN = re.compile(r"^\s{0,3}(?:#{1,6}\s|[-*+]\s|\d+\.\s)|\*\*|__|`|^\s*\|.*\|\s*$", re.MULTILINE)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cxr_max.errors import UsageError
+from cxr_max.evaluation.options import pairs
 from cxr_max.evaluation.types import Predictor
 from cxr_max.plugins import Registry, expose
 
@@ -54,14 +55,9 @@ def parse_model_args(text: str) -> dict[str, str]:
     """`name=value,...` as a dict.
 
     Raises:
-        UsageError: a part without `=`.
+        UsageError: a part without `=`, or a name given twice.
     """
-    parts = [p for p in text.split(",") if p.strip()]
-    for part in parts:
-        if "=" not in part:
-            raise UsageError(f"{part!r} in --model-args is not name=value")
-    pairs = (p.partition("=") for p in parts)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return pairs(text, "--model-args")
 
 
 def parse_batch_size(text: str) -> int | None:

@@ -139,7 +139,7 @@ class HF:
             if isinstance(sample, Begun):
                 answers[i] = self._continuations.score(sample)
                 continue
-            known = self._known.get((sample.prompt, sample.options)) if not self._options.images else None
+            known = self._known.get((sample.prompt, sample.options))
             if known is not None:
                 answers[i] = known
                 continue
@@ -162,9 +162,12 @@ class HF:
         written = likelihood.surfaces(self.tokenizer, options)
         scores = likelihood.score(self.model, [encoded[i] for i in which], written, pad=self._pad)
         found = {i: Output(_likeliest(options, s), s) for i, s in zip(which, scores, strict=True)}
+        return self._kept(samples, found)
+
+    def _kept(self, samples: Sequence[Sample], found: dict[int, Output]) -> dict[int, Output]:
+        """Keep answers for their questions: without images a question is its text, asked many thousand times."""
         if not self._options.images:
-            # Without images a question is its text, which a set asks many thousand times.
-            self._known |= {(samples[i].prompt, options): answer for i, answer in found.items()}
+            self._known |= {(samples[i].prompt, samples[i].options): answer for i, answer in found.items()}
         return found
 
     def _write(
@@ -176,7 +179,9 @@ class HF:
         rows = [encoded[i] for i in which for _ in range(max(times, 1))]
         texts = writing.write(self.model, self.tokenizer, rows, keys, self._options.decoding)
         if not times:
-            return {i: Output(t) for i, t in zip(which, texts, strict=True)}
+            written = {i: Output(t) for i, t in zip(which, texts, strict=True)}
+            # What is drawn differs from sample to sample; what is likeliest does not.
+            return written if self._options.heat else self._kept(samples, written)
         drawn = [tuple(texts[n * times : (n + 1) * times]) for n in range(len(which))]
         return {i: Output(d[0], None, d) for i, d in zip(which, drawn, strict=True)}
 

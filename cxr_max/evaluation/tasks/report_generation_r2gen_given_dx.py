@@ -8,9 +8,12 @@ from collections.abc import Sequence
 
 from cxr_max.evaluation import report_generation
 from cxr_max.evaluation.types import Context, Item, Measure
+from cxr_max.evaluation.vocabulary import Vocabulary
 
 NAME, VERSION, MIMIC, READ = "report_generation_r2gen_given_dx", "1", True, "report"
 QUESTIONS, PROMPT = NAME, "report_given_dx"
+SECTION = "findings"
+OPTIONS, settings = report_generation.OPTIONS, report_generation.settings
 
 
 def load(context: Context) -> list[Item]:
@@ -18,6 +21,6 @@ def load(context: Context) -> list[Item]:
     return report_generation.items(context, by_study=False, given_dx=True)
 
 
-def measures(items: Sequence[Item], read: str) -> list[Measure]:
+def measures(items: Sequence[Item], read: str, *, vocabulary: Vocabulary | None = None) -> list[Measure]:
     """BLEU, ROUGE-L, METEOR, CIDEr, label F1, finding precision and recall, style."""
-    return report_generation.measures(items, profiles=("r2gen", "clean"))
+    return report_generation.measures(items, profiles=("r2gen", "clean"), vocabulary=vocabulary)

@@ -7,6 +7,7 @@ from cxr_max.evaluation.types import Context, Item, Measure
 
 NAME, VERSION, MIMIC, READ = "report_generation_study", "1", True, "report"
 QUESTIONS, PROMPT = NAME, "report"
+SECTION = "findings"
 
 
 def load(context: Context) -> list[Item]:

@@ -11,6 +11,7 @@ from cxr_max.evaluation.types import Context, Item, Measure
 
 NAME, VERSION, MIMIC, READ = "report_generation_study_given_dx", "1", True, "report"
 QUESTIONS, PROMPT = NAME, "report_given_dx"
+SECTION = "findings"
 
 
 def load(context: Context) -> list[Item]:

@@ -12,6 +12,7 @@ from cxr_max.evaluation.types import Context, Item, Measure
 
 NAME, VERSION, MIMIC = "teacher_drift", "1", True
 QUESTIONS, PROMPT = NAME, "reason"
+SECTION, HEADLINE = "findings and impression", teacher_drift.HEADLINE
 
 
 def load(context: Context) -> list[Item]:

@@ -11,6 +11,7 @@ from cxr_max.evaluation.types import Context, Item, Measure
 
 NAME, VERSION, MIMIC = "teacher_drift_given_dx", "1", True
 QUESTIONS = NAME
+SECTION, HEADLINE = "findings and impression", teacher_drift.HEADLINE
 
 
 def load(context: Context) -> list[Item]:

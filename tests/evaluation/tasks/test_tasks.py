@@ -1,12 +1,16 @@
 """Every task on a small set in the published format: questions, truths, measures, images that are not there."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from cxr_max import evaluation
 from cxr_max.errors import MissingFileError, UnknownNameError
 from cxr_max.evaluation import ask, metrics, tasks
 from cxr_max.evaluation.types import Context, Output
@@ -35,8 +39,6 @@ def _context(name: str, folder: Path, **more: Any) -> Context:
 
 
 def _answered(name: str, folder: Path, right: bool) -> list[Any]:
-    from dataclasses import replace
-
     def text(item: Any) -> str:
         truth = item.sample.options[0 if item.target else 1] if isinstance(item.target, int) else item.target
         return truth if right else next(o for o in item.sample.options if o != truth)
@@ -142,3 +144,34 @@ def test_every_task_is_tested_here_or_beside() -> None:
         "teacher_drift",
         "teacher_drift_given_dx",
     }
+
+
+def test_the_pooled_auc_stands_beside_the_mean_and_not_in_it(tmp_path: Path) -> None:
+    """Who sees only the question has no skill in any class, and some in the pool by knowing what is frequent."""
+    root = worlds.det10(tmp_path)
+    (tmp_path / "SYNTHETIC").touch()
+    task = tasks.get("zero_shot_chestx_det10")
+    items = task.load(Context((root,)))
+    often = Counter(i.group for i in items if i.target)
+    blind = [replace(i, output=Output("yes", (float(often[i.group]), 0.0))) for i in items]
+    found = {m.group: float(metrics.get("auc").aggregate(m.stats)["auc"][0]) for m in task.measures(blind, "score")}
+    pooled = roc_auc_score([i.target for i in items], [often[i.group] for i in items])
+    assert found.pop("pooled over classes") == pytest.approx(pooled)
+    assert set(found.values()) == {0.5}
+    config = evaluation.EvalConfig((task.NAME,), tmp_path / "run", Context((root,)))
+    evaluation.run(config, lambda: Blind(often))
+    rows = {r["group"]: r["value"] for r in evaluation.grade(config.out, draws=0)}
+    assert rows["mean"] == 0.5
+    assert rows["pooled over classes"] > 0.55
+
+
+class Blind:
+    """Scores a class by how often it is there."""
+
+    name, revision, settings = "blind", "1", {"images": False}
+
+    def __init__(self, often: Counter[str]) -> None:
+        self.often = often
+
+    def predict(self, samples: Any) -> Any:
+        yield from (Output("yes", (float(self.often[s.finding]), 0.0)) for s in samples)
