@@ -23,6 +23,7 @@ from cxr_max.schema import STATUSES, Scannable
 
 KEYS = ("instance_id", "teacher", "generation")
 PARTS = ("all", "seen", "held_out")
+ALPHA = 0.05
 PLAN: Mapping[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
@@ -51,13 +52,22 @@ def main(tiny: bool = False) -> None:
             figures["weights"][str(seed)] = weights(world)
     figures["held"], figures["not_held"] = sorted(_held(figures, True)), sorted(_held(figures, False))
     if not tiny:
-        figures["steps"] = {str(x): [step_tests(x, s) for s in PLAN["steps"]["seeds"]] for x in steps_planned()}
+        figures["steps"] = steps()
     common.write("drift_truth", figures, tiny=tiny, packages=("numpy", "polars"))
 
 
-def steps_planned() -> tuple[float, ...]:
-    """The step drifts of the plan."""
-    return tuple(float(x) for x in PLAN["steps"]["step_drift"])
+def steps() -> dict[str, Any]:
+    """The tests along the steps in worlds without and with planted drift, and whether the headline keeps the plan."""
+    plan = PLAN["steps"]
+    out: dict[str, Any] = {"0.0": [step_tests(0.0, s) for s in plan["null_seeds"]]}
+    out |= {str(x): [step_tests(x, s) for s in plan["planted_seeds"]] for x in plan["planted"]}
+    false = sum(row[along.KIND_ADJUSTED]["p"] <= ALPHA for row in out["0.0"])
+    found = [
+        row[along.KIND_ADJUSTED]["p"] <= ALPHA and row[along.KIND_ADJUSTED]["slope"] * x > 0
+        for x in plan["planted"] for row in out[str(x)]
+    ]  # fmt: skip
+    held = false <= plan["most_null_rejections"] and all(found)
+    return {**out, "null_rejections": false, "planted_found": f"{sum(found)} of {len(found)}", "holds": held}
 
 
 def make(folder: Path, seed: int, subjects: int, **options: Any) -> Path:
@@ -226,13 +236,19 @@ def weights(world: Path) -> dict[str, Any]:
 
 
 def step_tests(step_drift: float, seed: int) -> dict[str, Any]:
-    """p and slope of the restricted-permutation test of both views."""
+    """The trend of disagreement given the kind, and the restricted-permutation test of both views."""
     with tempfile.TemporaryDirectory() as folder:
         world = make(Path(folder), seed, PLAN["steps"]["subjects"], step_drift=step_drift)
         config = drift.Config()
         encoded = drift.encode(joined(world), config)
     borne = states.bearing(encoded)
+    trend, rows = along.disagreement(encoded, config)
+    curve = [round(r["value"], 4) for r in rows if r["series"] == "disagreement"]
     out: dict[str, Any] = {"seed": seed}
+    out[along.KIND_ADJUSTED] = {
+        "p": trend.p, "slope": round(trend.slope, 4), "low": round(trend.low, 4), "high": round(trend.high, 4),
+        "detectable": round(trend.detectable, 4), "curve": curve,
+    }  # fmt: skip
     for view in (along.aligned_view(encoded, borne), along.plain_view(encoded, borne, config.bins)):
         found = along.constancy(view, config)
         out[view.name] = {

@@ -5,16 +5,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_max.drift import resample, states
+from cxr_max.drift import claims, resample, states
 from cxr_max.drift.config import Config
 from cxr_max.drift.encoded import Encoded
 from cxr_max.drift.extra import Rows
-from cxr_max.drift.stats import jensen_shannon, kl_chain, step_constancy
+from cxr_max.drift.stats import disagreement_trend, jensen_shannon, kl_chain, step_constancy
 from cxr_max.drift.stats._common import Floats, divide, entropy_bits
 from cxr_max.drift.stats.step_constancy import Slots
 from cxr_max.schema import FINDINGS
 
 Ints = NDArray[np.int64]
+KIND_ADJUSTED = "kind-adjusted"
+"""View of the disagreement about a statement over its place among statements of its role and polarity."""
 _LABELS = len(FINDINGS)
 
 
@@ -231,3 +233,37 @@ def subsample(encoded: Encoded, n_studies: int, seed: int) -> NDArray[np.bool_]:
 def constancy(view: View, config: Config) -> step_constancy.Constancy:
     """The restricted-permutation test of one view."""
     return step_constancy.compute(view.slots, view.shape, permutations=config.permutations, seed=config.seed)
+
+
+def disagreement(
+    encoded: Encoded, config: Config, made: disagreement_trend.Claims | None = None
+) -> tuple[disagreement_trend.Trend, Rows]:
+    """Trend of the disagreement about statements given their kind, and its curve: beginning, middle and end of a block.
+
+    A bin's value is the mean excess over kind and text there, plus the mean of all; with it the interval over patients.
+    """
+    said = claims.of_encoded(encoded) if made is None else made
+    trend = disagreement_trend.compute(said, permutations=config.permutations, draws=config.draws, seed=config.seed)
+    found = disagreement_trend.terms(said)
+    use = found.size > 1
+    k = states.ALIGNED_BINS
+    bins = np.minimum(((found.centre + 0.5) * k).astype(np.int64), k - 1)[use]
+    weight, patient = said.weight[use], said.patient[use]
+    n_patients = int(said.patient.max(initial=-1)) + 1
+    level = float(divide((weight * said.disagreement[use]).sum(), weight.sum()))
+    inside = (bins[:, None] == np.arange(k)) * weight[:, None]
+    sums = resample.patient_sums(np.hstack([inside * found.excess[use, None], inside]), patient, n_patients)
+    sums = sums[sums[:, k:].any(axis=1)]
+
+    def value(of: Floats) -> Floats:
+        return divide(of[..., :k], of[..., k:]) + level
+
+    band = resample.bootstrap(sums, value, draws=config.draws, seed=config.seed)
+    rows: Rows = []
+    for t in range(k):
+        n = {"n": int((bins == t).sum()), "n_patients": len(np.unique(patient[bins == t]))}
+        at = {"view": KIND_ADJUSTED, "teacher": "all", "bin": t}
+        ends = {"value": float(band.value[t]), "low": float(band.low[t]), "high": float(band.high[t])}
+        rows.append({**at, "series": "disagreement", **ends, **n})
+        rows.append({**at, "series": "disagreement if constant", "value": level, **n})
+    return trend, rows

@@ -1,8 +1,8 @@
 """The declared families of tests: what is tested, with which correction, and what could have been found.
 
-Headlines (Holm): any teacher differs in precision, in recall; teachers diverge at all; the topic-aligned curve is
-constant. Each other family is corrected by Benjamini-Hochberg, and pairs are tested only where their global test
-rejects.
+Headlines (Holm): any teacher differs in precision, in recall; teachers diverge at all; statements become more
+or less disputed along the text, given their kind. Each other family is corrected by Benjamini-Hochberg, and pairs are
+tested only where their global test rejects.
 """
 
 from typing import Any
@@ -15,6 +15,7 @@ from cxr_max.drift.encoded import Encoded, Small
 from cxr_max.drift.extra import Rows
 from cxr_max.drift.ratios import Ratio, Units, global_test, pair_differences
 from cxr_max.drift.stats._common import divide
+from cxr_max.drift.stats.disagreement_trend import Trend
 from cxr_max.drift.stats.jensen_shannon import from_counts
 from cxr_max.drift.stats.step_constancy import Constancy
 from cxr_max.schema import FINDINGS
@@ -23,6 +24,8 @@ ALPHA = 0.05
 HEADLINE = "headline"
 TREND = "Spearman; detectable: rise in bits from the first to the last bin"
 NO_TREND = "Spearman; with three bins no rank correlation can be significant"
+RISE = "rise of the share of other teachers who disagree, from the first to the last statement of a role in a text"
+ORDERED = "rejects as well where kinds of statements stand in an order that texts share"
 NOT_REJECTED = "not tested: the global test did not reject"
 
 
@@ -61,17 +64,26 @@ def teacher_tests(u: Units, ratios: list[Ratio], config: Config, teachers: tuple
     return tests, pairs
 
 
+def trend_test(found: Trend) -> Rows:
+    """The headline along the reasoning: disagreement about a statement against its place, given its kind."""
+    return [
+        {"family": HEADLINE, "test": f"disagreement has a trend ({along.KIND_ADJUSTED})", "view": along.KIND_ADJUSTED,
+         "statistic": found.slope, "effect": found.effect, "p": found.p, "smallest_detectable": found.detectable,
+         "n": found.n, "n_patients": found.n_patients,
+         "note": RISE},
+    ]  # fmt: skip
+
+
 def step_tests(result: Constancy, view: str, n_patients: int) -> Rows:
     """Constancy of one curve: deviation, slope, change point."""
-    family = HEADLINE if view == "topic-aligned" else "steps"
     null = result.null_deviation[~np.isnan(result.null_deviation)]
     # A true deviation z_.8 of the null's spread above its 95 % point is found eight times in ten.
     detectable = float(np.quantile(null, 1 - ALPHA) + 0.8416 * null.std()) if len(null) > 1 else float("nan")
     scale = float(np.nanmean(result.curve)) if not np.isnan(result.curve).all() else float("nan")
     base = {"view": view, "n": result.n_slots, "n_patients": n_patients}
-    note = f"{result.n_movable} of {result.n_slots} finding-bearing steps can move"
+    note = f"{result.n_movable} of {result.n_slots} finding-bearing steps can move; {ORDERED}"
     return [
-        {"family": family, "test": f"divergence is constant ({view})", "statistic": result.deviation,
+        {"family": "steps", "test": f"divergence is constant ({view})", "statistic": result.deviation,
          "effect": float(divide(result.deviation, scale)), "p": result.p, "smallest_detectable": detectable,
          "note": note, **base},
         {"family": "steps", "test": f"divergence has a trend ({view})", "statistic": result.slope,

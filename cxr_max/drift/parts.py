@@ -56,6 +56,7 @@ def stages(encoded: Encoded, config: Config) -> list[Stage]:
     return [
         *made,
         Stage("divergence", 6, divergence),
+        Stage("kind-adjusted", 3, lambda: _disagreement(encoded, config)),
         Stage("topic-aligned", 14, lambda: _curve(encoded, config, along.aligned_view(encoded, borne()))),
         Stage("plain", 6, lambda: _curve(encoded, config, along.plain_view(encoded, borne(), config.bins))),
         Stage("history", 3, lambda: Extra(steps=along.history_rows(encoded, config))),
@@ -117,3 +118,9 @@ def _curve(encoded: Encoded, config: Config, view: along.View) -> Extra:
         result, view.name, len(np.unique(encoded.patient_I[view.instance]))
     )
     return Extra(steps=rows, tests=tests)
+
+
+def _disagreement(encoded: Encoded, config: Config) -> Extra:
+    """Who disagrees with a statement, against its place in the text."""
+    trend, rows = along.disagreement(encoded, config)
+    return Extra(steps=rows, tests=families.trend_test(trend))

@@ -130,6 +130,8 @@ def _suppressed(frame_: pl.DataFrame, blank: bool) -> list[dict[str, Any]]:
         n = row.get("n_patients")
         if n is not None and n < MIN_PATIENTS:
             row.update({k: None for k in _VALUES if k in row})
+            # A note may name counts.
+            row.update({k: "" for k in ("note",) if row.get(k)})
             row["suppressed"] = SUPPRESSED
     return rows
 

@@ -67,7 +67,7 @@ def bearing(encoded: Encoded, *, generation: int = 0) -> Bearing:
     items = np.unique(np.stack([key, cell], axis=1), axis=0) if len(key) else np.zeros((0, 2), dtype=np.int64)
     steps, owner, size = np.unique(items[:, 0], return_inverse=True, return_counts=True)
     row = steps // width
-    time, section = _places(encoded, steps, width)
+    time, section = places(encoded, steps, width)
     first = np.searchsorted(key, steps, sorter=np.argsort(key, kind="stable"))
     head = found.concept[known][np.argsort(key, kind="stable")][first].astype(np.int64) if len(steps) else steps
     topic = topics(encoded, row, section, head)
@@ -115,7 +115,7 @@ def sign_table(concepts: tuple[str, ...]) -> NDArray[np.float32]:
     return table
 
 
-def _places(encoded: Encoded, wanted: Ints, width: int) -> tuple[Floats, Ints]:
+def places(encoded: Encoded, wanted: Ints, width: int) -> tuple[Floats, Ints]:
     """Relative time and section of the wanted steps (row * width + step); the middle where a step is not listed."""
     steps = encoded.steps
     key = steps.row * width + steps.step
