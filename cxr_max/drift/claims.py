@@ -1,9 +1,10 @@
-"""Who disagrees with each statement: the first statements of a finding in each text, for the trend along the text.
+"""Who disagrees with each statement of a text, for the trend along the text.
 
-A statement is the first assertion of a concept in a text (the newly asserted state, not its repetition); under a
-summary it is left out, since what stands there is said for the second time. The other teachers agree with an
-affirmation (present or uncertain) when they affirm the concept anywhere in their text on the same image, and disagree
-with a denial (absent) when they do.
+A statement is a concept asserted in a step with one polarity; said again in another step it is another statement. (To
+keep only the first would make a trend of nothing: what is said more often, because all agree on it, is said earlier for
+the first time.) Under a summary heading nothing counts. The other teachers agree with an affirmation (present or
+uncertain) when they affirm the concept anywhere in their text on the same image, and disagree with a denial (absent)
+when they do.
 """
 
 from typing import NamedTuple
@@ -32,7 +33,7 @@ class Texts(NamedTuple):
 
 
 class Statements(NamedTuple):
-    """Assertions in text order: `text`, `step`, `concept`, `denied`, `role`; `counted` when one may be a first one."""
+    """Assertions: `text`, `step`, `concept`, `denied`, `role`; `counted` when it is compared, not only said."""
 
     text: Ints
     step: Ints
@@ -66,7 +67,7 @@ def of_encoded(encoded: Encoded, *, generation: int = 0) -> Claims:
 
 
 def build(said: Statements, texts: Texts) -> Claims:
-    """First statements with who disagrees with them; every study weighs the same for a teacher.
+    """Statements with who disagrees with them; every study weighs the same for a teacher.
 
     Statements on images on which no other teacher speaks are left out.
     """
@@ -76,14 +77,14 @@ def build(said: Statements, texts: Texts) -> Claims:
     of = said.text[~said.denied]
     affirmed[texts.instance[of], texts.teacher[of], said.concept[~said.denied]] = True
     speaking = np.bincount(texts.instance, minlength=n_i)
-    first = _first(said, n_k)
-    text, concept, denied = said.text[first], said.concept[first], said.denied[first]
+    once = _once(said, n_k)
+    text, concept, denied = said.text[once], said.concept[once], said.denied[once]
     instance, teacher = texts.instance[text], texts.teacher[text]
     others = speaking[instance] - 1
     own = affirmed[instance, teacher, concept]
     share = divide(affirmed.sum(axis=1)[instance, concept] - own.astype(np.int64), others)
     known = others > 0
-    first, text, concept, denied = first[known], text[known], concept[known], denied[known].astype(np.int64)
+    once, text, concept, denied = once[known], text[known], concept[known], denied[known].astype(np.int64)
     instance, teacher, share = instance[known], teacher[known], share[known]
     kind = ((texts.prompt[instance] * n_u + teacher) * n_k + concept) * 2 + denied
     per_text = np.bincount(text, minlength=len(texts.instance))
@@ -92,16 +93,15 @@ def build(said: Statements, texts: Texts) -> Claims:
     typical = float(per_text[per_text > 0].mean()) if len(text) else 0.0
     weight = typical / (per_text[text] * siblings[group[text]])
     return Claims(
-        texts.patient[instance], (text * 3 + said.role[first]) * 2 + denied, kind, said.step[first],
+        texts.patient[instance], (text * 3 + said.role[once]) * 2 + denied, kind, said.step[once],
         np.where(denied == 1, share, 1.0 - share), weight,
     )  # fmt: skip
 
 
-def _first(said: Statements, n_concepts: int) -> Ints:
-    """Positions of the first counted statement of each concept in each text."""
+def _once(said: Statements, n_concepts: int) -> Ints:
+    """Positions of the counted statements, each concept once in a step and polarity (a bilateral finding is one)."""
     counted = np.flatnonzero(said.counted)
-    key = said.text[counted] * n_concepts + said.concept[counted]
-    order = np.lexsort((counted, said.step[counted], key))
-    ordered = key[order]
-    starts = np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(ordered) else np.zeros(0, dtype=bool)
-    return np.asarray(counted[order[starts]], dtype=np.int64)
+    width = int(said.step.max(initial=0)) + 1
+    key = (said.text[counted] * width + said.step[counted]) * n_concepts + said.concept[counted]
+    _, first = np.unique(key * 2 + said.denied[counted], return_index=True)
+    return np.asarray(counted[first], dtype=np.int64)

@@ -158,22 +158,62 @@ def pairs(data: Data) -> Figure | None:
 
 
 def steps(data: Data) -> Figure | None:
-    """Divergence along the reasoning with its band under constancy, and assertion density below."""
+    """Along the reasoning: disagreement given the kind of statement, divergence of both views, assertion density."""
     views = [v for v in ("topic-aligned", "plain") if data.curve(v, "divergence")]
-    if not views:
+    adjusted = data.curve("kind-adjusted", "disagreement")
+    if not views and adjusted is None:
         return None
 
     def draw(figure: Any, narrow: bool) -> None:
-        grid = figure.subplots(2, len(views), squeeze=False, sharex="col", height_ratios=(2, 1))
-        for column, view in enumerate(views):
-            _curve(grid[0][column], grid[1][column], data, view)
-        grid[0][0].set_ylabel("divergence (bits)")
-        grid[1][0].set_ylabel("findings a step")
-        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=1 if narrow else 3)
-        named = grid[1][0].get_legend_handles_labels()
-        figure.legend(*named, loc="outside lower center", ncols=2 if narrow else 4, fontsize=8)
+        grid = _step_grid(figure, narrow, (adjusted is not None, len(views)))
+        if grid[0] is not None and adjusted is not None:
+            _disagreement(grid[0], adjusted, data.curve("kind-adjusted", "disagreement if constant"))
+        for (top, bottom), view in zip(grid[1], views, strict=True):
+            _curve(top, bottom, data, view)
+        for top, bottom in grid[1][:1]:
+            top.set_ylabel("divergence (bits)")
+            bottom.set_ylabel("findings a step")
+            figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=2 if narrow else 4,
+                          fontsize=8)  # fmt: skip
+        lead = grid[0] if grid[0] is not None else grid[1][0][0]
+        handles, labels = lead.get_legend_handles_labels()
+        labels = ["observed" if x in ("divergence", "disagreement") else x for x in labels]
+        figure.legend(handles, labels, loc="outside upper center", ncols=1 if narrow else 3)
 
-    return made("steps", draw, (9, 5.4), (4.4, 6.4))
+    return made("steps", draw, (10.5, 5.4), (4.4, 8.4))
+
+
+def _step_grid(figure: Any, narrow: bool, parts: tuple[bool, int]) -> tuple[Any | None, list[tuple[Any, Any]]]:
+    """Axes of the adjusted curve, and a pair (curve, density) for each view; side by side, or one above the others."""
+    adjusted, views = parts
+    beside = adjusted and not narrow
+    lead = int(adjusted and narrow)
+    columns = max(views, 1) + int(beside)
+    rows = 2 * bool(views) + lead or 1
+    heights = ([2] if lead else []) + ([2, 1] if views else []) or [1]
+    cells = figure.add_gridspec(rows, columns, height_ratios=heights)
+    first = figure.add_subplot(cells[:, 0] if beside else cells[0, :]) if adjusted else None
+    pairs = []
+    for v in range(views):
+        bottom = figure.add_subplot(cells[lead + 1, v + int(beside)])
+        top = figure.add_subplot(cells[lead, v + int(beside)], sharex=bottom)
+        top.tick_params(labelbottom=False)
+        pairs.append((top, bottom))
+    return first, pairs
+
+
+def _disagreement(axes: Any, found: Any, constant: Any) -> None:
+    """Share of the other teachers who disagree with a statement, by its place among statements of its kind."""
+    x, value, low, high = found
+    if not np.isnan(low).all():
+        axes.fill_between(x, low, high, color=FILLS[2], label="95 % interval")
+    if constant is not None:
+        axes.plot(constant[0], constant[1], color=MUTED, ls="--", lw=1.2, label="expected if constant")
+    axes.plot(x, value, color=INK, marker="o", ms=4, label="disagreement")
+    axes.set_title("kind-adjusted", fontsize=9, loc="left")
+    axes.set_ylabel("other teachers who disagree (share)")
+    axes.set_xticks(x, ["first", "middle", "last"] if len(x) == 3 else [str(int(i) + 1) for i in x])
+    axes.set_xlabel("place among statements of the kind")
 
 
 def _curve(top: Any, bottom: Any, data: Data, view: str) -> None:

@@ -49,18 +49,24 @@ def _extremes(data: Data, metric: str) -> tuple[tuple[str, Cell], tuple[str, Cel
 
 
 def _along(data: Data) -> str:
-    test = next((t for t in data.tests("headline", "steps") if t["test"].startswith("divergence is constant")), None)
+    test = next((t for t in data.tests("headline") if t["test"].startswith("disagreement has a trend")), None)
     if test is None or test["p_adjusted"] is None:
         return "Whether they drift apart along the reasoning cannot be told from these data."
-    where = f"{test['view']}, adjusted p {_p(test['p_adjusted'])}"
+    tested = f"adjusted p {_p(test['p_adjusted'])}"
     if test["p_adjusted"] <= ALPHA:
+        more, rises = ("more", "rises") if test["statistic"] > 0 else ("less", "falls")
         return (
-            f"Their divergence changes along the reasoning ({where}), by {test['statistic']:.3f} bits at its largest; "
-            "the order in which things are told changes it as well as growing error does."
+            f"The later a statement stands among statements of its kind, the {more} it is disputed: the share of the "
+            f"other teachers who disagree with it {rises} by {abs(test['statistic']):.3f} from the first to the last "
+            f"({tested})."
         )
     smallest: Any = test["smallest_detectable"]
-    seen = f"; a change of {smallest:.3f} bits would have been found" if smallest is not None else ""
-    return f"No change of their divergence along the reasoning was found ({where}{seen})."
+    seen = f"; {smallest:.3f} would have been found" if smallest is not None else ""
+    return (
+        "No drift along the reasoning was found: the share of the other teachers who disagree with a statement was not "
+        "shown to change with its place among statements of its kind "
+        f"(change {test['statistic']:+.3f}, {tested}{seen})."
+    )
 
 
 def _interval(cell: Cell) -> str:
