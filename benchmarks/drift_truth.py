@@ -9,6 +9,7 @@ committed before the first run. A rate outside its tolerance is reported, never 
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,15 @@ def main(tiny: bool = False) -> None:
             figures["weights"][str(seed)] = weights(world)
     figures["held"], figures["not_held"] = sorted(_held(figures, True)), sorted(_held(figures, False))
     if not tiny:
-        figures["steps"] = steps()
+        figures["steps"] = {f"{plan['subjects']} patients": steps(plan) for plan in PLAN["steps"]}
     common.write("drift_truth", figures, tiny=tiny, packages=("numpy", "polars"))
 
 
-def steps() -> dict[str, Any]:
+def steps(plan: Mapping[str, Any]) -> dict[str, Any]:
     """The tests along the steps in worlds without and with planted drift, and whether the headline keeps the plan."""
-    plan = PLAN["steps"]
-    out: dict[str, Any] = {"0.0": [step_tests(0.0, s) for s in plan["null_seeds"]]}
-    out |= {str(x): [step_tests(x, s) for s in plan["planted_seeds"]] for x in plan["planted"]}
+    n = plan["subjects"]
+    out: dict[str, Any] = {"0.0": [step_tests(0.0, s, n) for s in plan["null_seeds"]]}
+    out |= {str(x): [step_tests(x, s, n) for s in plan["planted_seeds"]] for x in plan["planted"]}
     false = sum(row[along.KIND_ADJUSTED]["p"] <= ALPHA for row in out["0.0"])
     found = [
         row[along.KIND_ADJUSTED]["p"] <= ALPHA and row[along.KIND_ADJUSTED]["slope"] * x > 0
@@ -99,10 +100,12 @@ def compare(world: Path) -> dict[str, dict[str, dict[str, Any]]]:
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for part in PARTS:
         keep = pl.lit(True) if part == "all" else pl.col("held_out") == (part == "held_out")
-        measured = drift.encode(View(source, {"findings": stored.filter(keep)}), config)
-        exact = oracle(world, source, said.filter(keep), config)
+        measured = of_world(drift.encode(View(source, {"findings": stored.filter(keep)}), config))
+        exact = oracle(world, source, said.filter(keep), measured)
         out[part] = _rows(rates(measured, config), rates(exact, config), PLAN["tolerance"][part])
-    out["planted"] = _rows(rates(drift.encode(source, config), config), planted(world), PLAN["tolerance"]["planted"])
+    out["planted"] = _rows(
+        rates(of_world(drift.encode(source, config)), config), planted(world), PLAN["tolerance"]["planted"]
+    )
     return out
 
 
@@ -116,19 +119,39 @@ def _with_clause(stored: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
     return joined_.with_columns((inside & pl.col("held_out")).fill_null(False).alias("held_out"))
 
 
-def oracle(world: Path, source: Scannable, said: pl.DataFrame, config: drift.Config) -> Encoded:
-    """The release as if read without error: the simulator's assertions of trajectories and of reports."""
+def of_world(encoded: Encoded) -> Encoded:
+    """The same with concepts that the simulator does not tell apart as one."""
+    place = {c: k for k, c in enumerate(encoded.vocabulary.concepts)}
+    code = np.arange(len(place), dtype=np.int16)
+    for other, one in PLAN["same"].items():
+        code[place[other]] = place[one]
+    findings_, *parts = (f._replace(concept=code[f.concept]) for f in (encoded.findings, *encoded.reference))
+    return replace(encoded, findings=findings_, reference=(parts[0], parts[1]))
+
+
+def oracle(world: Path, source: Scannable, said: pl.DataFrame, measured: Encoded) -> Encoded:
+    """The release as if read without error: the simulator's assertions of trajectories and of reports.
+
+    A refusal is a text that declines. One that names no finding but tells how the image was taken does not decline; the
+    truth table's `refusal` counts it as well, the report does not.
+    """
     table = said.with_row_index("i").select(
         *KEYS, pl.col("i").cast(pl.UInt32), "step", "concept", "label", "status", "side", "zone",
         pl.lit("truth").alias("lexicon_version"),
     )  # fmt: skip
-    refused = truth(world, "trajectories").select(*KEYS, "refusal")
+    refused = truth(world, "trajectories").select(*KEYS, pl.col("declined").alias("refusal"))
     rows = source.scan("trajectories").drop("refusal").join(refused.lazy(), on=KEYS).collect()
-    encoded = drift.encode(View(source, {"findings": table, "trajectories": rows}), config)
+    encoded = drift.encode(View(source, {"findings": table, "trajectories": rows}), drift.Config())
     reports = truth(world, "reports")
-    parts = tuple(_reference(reports.filter(pl.col("section") == s), encoded) for s in ("findings", "impression"))
-    changed: Encoded = encoded.__class__(**{**encoded.__dict__, "reference": parts})
-    return changed
+    parts = [_reference(reports.filter(pl.col("section") == s), encoded) for s in ("findings", "impression")]
+    names = measured.vocabulary.concepts
+    if names != encoded.vocabulary.concepts:
+        raise SystemExit("the two readings have different vocabularies")
+    remark = [names.index(c) for c in PLAN["remarks"]["concepts"]]
+    for k, read in enumerate(measured.reference):
+        rest = np.isin(read.concept, remark)
+        parts[k] = Findings(*(np.concatenate([a, b[rest]]) for a, b in zip(parts[k], read, strict=True)))
+    return replace(encoded, reference=(parts[0], parts[1]))
 
 
 def _reference(rows: pl.DataFrame, encoded: Encoded) -> Findings:
@@ -175,7 +198,7 @@ def planted(world: Path) -> dict[str, dict[str, float]]:
         pl.col("invented").filter(tool).mean().alias("invented_device_rate/micro"),
         pl.col("hedged").filter(pl.col("affirmed")).mean().alias("hedging_rate/micro"),
     )
-    whole = truth(world, "trajectories").group_by("teacher").agg(pl.col("refusal").mean().alias("refusal_rate"))
+    whole = truth(world, "trajectories").group_by("teacher").agg(pl.col("declined").mean().alias("refusal_rate"))
     rows = found.join(whole, on="teacher").to_dicts()
     return {m: {r["teacher"]: r[m] for r in rows} for m in rows[0] if m != "teacher"}
 
@@ -235,10 +258,10 @@ def weights(world: Path) -> dict[str, Any]:
     return out
 
 
-def step_tests(step_drift: float, seed: int) -> dict[str, Any]:
+def step_tests(step_drift: float, seed: int, subjects: int) -> dict[str, Any]:
     """The trend of disagreement given the kind, and the restricted-permutation test of both views."""
     with tempfile.TemporaryDirectory() as folder:
-        world = make(Path(folder), seed, PLAN["steps"]["subjects"], step_drift=step_drift)
+        world = make(Path(folder), seed, subjects, step_drift=step_drift)
         config = drift.Config()
         encoded = drift.encode(joined(world), config)
     borne = states.bearing(encoded)

@@ -30,6 +30,14 @@ MAX_SENTENCE = 1000
 """Characters after which a sentence is cut at the next white space, so that no input takes more than linear time."""
 
 
+WRAPPED = (60, 100)
+"""Longest line of a hard-wrapped text, in characters; reports are wrapped at about 80."""
+LEAST_FILLED = 40
+"""Characters of a line that can go on in the next."""
+_ENDS = ".!?:;|#*"
+_BLANKS = " \t"
+
+
 class Sentence(NamedTuple):
     """One sentence or list item.
 
@@ -54,8 +62,7 @@ class Sentence(NamedTuple):
 def sentences(text: str) -> Iterator[Sentence]:
     """The sentences of a text in order; headings are context and yield none."""
     section: str | None = None
-    for line in _LINE.finditer(text):
-        start, end = line.span()
+    for start, end in _lines(text):
         body = start
         if not text[start].isalnum():
             if _RULE.fullmatch(text, start, end):
@@ -80,6 +87,43 @@ def sentences(text: str) -> Iterator[Sentence]:
                 kinds = generic_kinds(words)
                 yield Sentence(a, b, here, lead, is_generic(words, kinds), kinds, words)
                 lead = False
+
+
+def _lines(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of the lines; what a report's hard wrapping broke ("No evidence of / pneumothorax.") is one again."""
+    physical = [line.span() for line in _LINE.finditer(text)]
+    longest = max((b - a for a, b in physical), default=0)
+    width = longest if WRAPPED[0] <= longest <= WRAPPED[1] else None
+    first = 0
+    for k, (_, end) in enumerate(physical):
+        if k + 1 == len(physical) or not _goes_on(text, physical[k], physical[k + 1], width):
+            yield physical[first][0], end
+            first = k + 1
+
+
+def _goes_on(text: str, line: tuple[int, int], after: tuple[int, int], width: int | None) -> bool:
+    """Whether a line continues in the next: neither ends nor begins anything there, and it was full."""
+    start, end = line
+    while end > start and text[end - 1] in _BLANKS:
+        end -= 1
+    a, b = after
+    while a < b and text[a] in _BLANKS:
+        a += 1
+    if a == b or end - start < LEAST_FILLED or text[end - 1] in _ENDS or text[start] == "#":
+        return False
+    if text[line[1] : after[0]] not in ("\n", "\r\n") or not (text[a].isalnum() or text[a] in "(_"):
+        return False
+    if _BULLET.match(text, a, b):
+        return False
+    if text[a].islower() or text[a].isdigit() or text[a] in "(_" or text[end - 1] == ",":
+        return True
+    inline = _INLINE.match(text, a, b) if text.find(":", a, b) >= 0 else None
+    if width is None or (inline and _is_heading(inline, text, b)):
+        return False
+    word = a
+    while word < b and not text[word].isspace():
+        word += 1
+    return end - start + 1 + word - a > width
 
 
 def _is_heading(found: re.Match[str], text: str, end: int) -> bool:

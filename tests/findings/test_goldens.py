@@ -1,12 +1,13 @@
 """Worked values of the labeler and of finding precision and recall."""
 
 import math
+import textwrap
 
 import pytest
 
 from cxr_max import findings
 from cxr_max.findings.chexpert import combine
-from cxr_max.findings.model import Finding
+from cxr_max.findings.model import Finding, Role
 from cxr_max.schema import FINDINGS
 
 SAMPLES = {
@@ -99,3 +100,43 @@ def test_undefined_is_nan_with_counts() -> None:
     unfounded = findings.alignment([tuple_of("edema", None)], [])
     assert unfounded.precision == 0.0
     assert math.isnan(unfounded.recall)
+
+
+REPORT = (
+    "As compared to the previous radiograph there is no change. There is no evidence of pneumothorax, of pleural "
+    "effusion, or of focal consolidation. The heart is mildly enlarged, as before. No Swan-Ganz catheter is seen. Left "
+    "lower lobe atelectasis of 3 cm (new) cannot be excluded. The lungs are free of pneumonia and of pulmonary edema. "
+    "PICC line in place; its tip lies in the superior vena cava. ___ rib fractures on the right are healing."
+)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("role", ["candidate", "reference"])
+@pytest.mark.parametrize("width", [66, 72, 79, 80, 96])
+def test_hard_wrapping_changes_nothing(width: int, role: Role, newline: str) -> None:
+    text = textwrap.fill(REPORT, width, initial_indent=" ", subsequent_indent=" ", break_on_hyphens=False)
+    text = text.replace("\n", newline)
+    made, want = (findings.extract(t, role=role) for t in (text, REPORT))
+    assert len(want.findings) >= 9
+    assert [(f.concept, f.status, f.side, f.zone) for f in made.findings] == [
+        (f.concept, f.status, f.side, f.zone) for f in want.findings
+    ]
+    assert [" ".join(s.text.split()) for s in made.steps] == [s.text for s in want.steps]
+    assert all(text[s.start : s.end] == s.text for s in made.steps)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is no pneumothorax in this image of the chest\n\ncardiomegaly",
+        "- There is no pneumothorax in this image of the chest\n- cardiomegaly",
+        "1. There is no pneumothorax in this image of the chest\n2. cardiomegaly",
+        "There is no pneumothorax in this image of the chest.\ncardiomegaly is seen",
+        "No pneumothorax\nCardiomegaly",
+        "# No pneumothorax in this image of the chest, as it is seen here\ncardiomegaly is seen",
+        "There is no pneumothorax in this image of the chest\nHeart: cardiomegaly",
+        "There is no pneumothorax in this image\n  \ncardiomegaly",
+    ],
+)
+def test_lines_that_begin_something_stay_apart(text: str) -> None:
+    assert ("cardiomegaly", "present") in {(f.concept, f.status) for f in findings.extract(text).findings}
