@@ -4,15 +4,14 @@ One world of the benchmark's own making, smaller than its worlds and of another 
 its tolerance and two standard errors of the paired difference, patients resampled.
 """
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from benchmarks import drift_truth
 from cxr_max import drift
-from cxr_max.drift import per_teacher, resample
+from cxr_max.drift import per_teacher, ratios, resample
 from cxr_max.drift.encoded import Encoded
 from cxr_max.drift.stats._common import Floats, divide
 
@@ -38,35 +37,36 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoded, Encoded
 @pytest.fixture(scope="module")
 def compared(readings: tuple[Encoded, Encoded]) -> dict[str, tuple[Floats, Floats, Floats]]:
     """Of each rate: measured and true value of every teacher, and the standard error of their difference."""
-    (patients, sums), (_, true) = (_sums(e) for e in readings)
+    read, true = (_sums(e) for e in readings)
     out = {}
     for name in RATES:
-        a, b = sums[name], true[name]
-        width = a.shape[1] // 2
+        both = np.stack([read[name], true[name]], axis=-1)
+        n_p, n_u = both.shape[:2]
 
-        def gap(of: Floats, width: int = width) -> Floats:
-            return divide(of[..., :width], of[..., width : 2 * width]) - divide(
-                of[..., 2 * width : 3 * width], of[..., 3 * width :]
-            )
+        def values(of: Floats, n_u: int = n_u) -> Floats:
+            parts = of.reshape(*of.shape[:-1], n_u, 2, 2)
+            return divide(parts[..., 0, :], parts[..., 1, :])
 
-        error = resample.bootstrap(np.hstack([a, b]), gap, draws=200, seed=0).error
-        assert len(a) == patients
-        values = [divide(x[:, :width].sum(axis=0), x[:, width:].sum(axis=0)) for x in (a, b)]
-        out[name] = (values[0], values[1], error)
+        def gap(of: Floats, values: Callable[[Floats], Floats] = values) -> Floats:
+            found = values(of)
+            return np.asarray(found[..., 0] - found[..., 1])
+
+        flat = both.reshape(n_p, -1)
+        error = resample.bootstrap(flat, gap, draws=200, seed=0).error
+        value = values(flat.sum(axis=0))
+        out[name] = (value[:, 0], value[:, 1], error)
     return out
 
 
-def _sums(encoded: Encoded) -> tuple[int, dict[str, Floats]]:
-    """Numerators and denominators per patient and teacher of every rate."""
+def _sums(encoded: Encoded) -> dict[str, Floats]:
+    """Patients x teachers x (numerator, denominator) of every rate."""
     config = drift.Config()
     u = per_teacher.units(encoded)
-    ratios, _ = per_teacher.headline_ratios(encoded, config, per_teacher.score(encoded, config), u)
-    n_u = len(encoded.vocabulary.teachers)
-    found: dict[str, Any] = {}
-    for ratio in (*ratios, *per_teacher.grounding_ratios(encoded, config, u)):
-        name = str(ratio.name["metric"]) + ("" if ratio.name["averaging"] == "macro" else "/micro")
-        found[name] = np.hstack([ratio.numerator_PU[:, :n_u], ratio.denominator_PU[:, :n_u]])
-    return u.n_patients, found
+    found, _ = per_teacher.headline_ratios(encoded, config, per_teacher.score(encoded, config), u)
+    found = [*found, *per_teacher.grounding_ratios(encoded, config, u)]
+    sums = ratios.patient_teacher_sums(u, found).reshape(u.n_patients, u.n_teachers, len(found), 2)
+    suffix = {"macro": "", "micro": "/micro"}
+    return {f"{r.name['metric']}{suffix[r.name['averaging']]}": sums[:, :, k] for k, r in enumerate(found)}
 
 
 @pytest.mark.parametrize("name", RATES)
