@@ -15,9 +15,9 @@ __version__ = "0.1.0"
 
 __all__ = ["FINDINGS", "TEACHERS", "__version__", "load_dataset", "open_release", "register", "unregister"]
 
-_LAZY = {"load_dataset": "data.load", "open_release": "data.release"}
+_HOME = {"load_dataset": "data.load", "open_release": "data.release"}
 
-__getattr__, __dir__ = lazy(__name__, _LAZY)
+__getattr__, __dir__ = lazy(__name__, _HOME)
 
 if os.environ.get("CXR_MAX_NO_HOOK") != "1":
     register()

@@ -47,11 +47,6 @@ def unregister() -> None:
             setattr(module, _FACTORY, original)
 
 
-def registered() -> bool:
-    """Whether the hook is installed."""
-    return any(isinstance(f, _Finder) for f in sys.meta_path)
-
-
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

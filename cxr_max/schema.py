@@ -351,25 +351,3 @@ class Scannable(Protocol):
 
     def scan(self, table: str) -> Any:
         """A `polars.LazyFrame` of one table."""
-
-
-class Extractor(Protocol):
-    """Text to findings; `config_hash` identifies lexicon, rules or weights and stands in every result row."""
-
-    name: str
-    version: str
-    config_hash: str
-
-    def extract(self, text: str, *, role: str = "candidate") -> Any:
-        """Findings of one text as `findings.Extraction`."""
-
-
-class Similarity(Protocol):
-    """How alike a candidate is to its reference."""
-
-    name: str
-    version: str
-    config_hash: str
-
-    def pairwise(self, candidates: Sequence[str], references: Sequence[str]) -> Any:
-        """One float in [-1, 1] per pair; NaN where undefined."""

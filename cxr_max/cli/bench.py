@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 import cxr_max
+from cxr_max.cli._options import JSON, MIMIC_ROOT, ROOT, TRUTH
 
 
 def command(
-    options: list[str] = typer.Argument(None, metavar="[key=value]...", help="Options of the recipe."),
+    options: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Options of the recipe."),
     recipe: str = typer.Option(..., "--recipe", help="Recipe with a design: what is fixed before the first run."),
     release: Path = typer.Option(..., "--release", help="Release folder."),
     out: Path = typer.Option(..., "--out", help="Folder of everything; the same command again goes on."),
@@ -23,11 +24,11 @@ def command(
     only: int | None = typer.Option(None, "--only", metavar="I", help="Run this job of the plan alone."),
     fraction: str = typer.Option("1", "--fraction", metavar="F,...", help="Shares of the training patients."),
     teachers: str = typer.Option("", "--teachers", metavar="K|A,B", help="The paper's first K teachers, or these."),
-    truth: Path | None = typer.Option(None, "--truth", help="truth folder of a synthetic world."),
-    root: list[str] = typer.Option([], "--root", metavar="NAME=PATH", help="Where a dataset lies; repeatable."),
-    mimic_root: list[Path] = typer.Option([], "--mimic-root", help="Your MIMIC-CXR copy; repeatable."),
+    truth: Path | None = TRUTH,
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
     draws: int = typer.Option(2000, "--draws", min=1, help="Bootstrap draws."),
-    as_json: bool = typer.Option(False, "--json", help="Print the tables (or the plan) as JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Compare methods on equal terms: train every row at every seed, evaluate, and say better, worse or undecided.
 

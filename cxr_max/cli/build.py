@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 import cxr_max
+from cxr_max.cli._options import JSON, MIMIC_ROOT, OVERWRITE, ROOT
 
 
 def command(
@@ -18,17 +19,17 @@ def command(
     mapping: Path = typer.Option(None, "--map", help="Mapping file for raw rows that are not recognised."),
     no_findings: bool = typer.Option(False, "--no-findings", help="Leave out the findings table; refusal is null."),
     max_rejected: float = typer.Option(0.01, help="Share of rows that may be rejected, 0 to 1."),
-    allow_new_teachers: bool = typer.Option(False, help="Accept teachers that are not known."),
-    repeated: bool = typer.Option(False, help="Several texts of a teacher for one image are generations."),
-    overwrite: bool = typer.Option(False, help="Exchange the release that lies at --out."),
+    allow_new_teachers: bool = typer.Option(False, "--allow-new-teachers", help="Accept teachers that are not known."),
+    repeated: bool = typer.Option(False, "--repeated", help="Texts of a teacher for the same image are generations."),
+    overwrite: bool = OVERWRITE,
     previous: Path = typer.Option(None, help="The release before this one; the version is checked against it."),
-    root: list[str] = typer.Option([], help="NAME=PATH of a dataset; fills split, view, subject and study."),
-    mimic_root: list[Path] = typer.Option([], help="Folder of MIMIC-CXR-JPG or MIMIC-CXR."),
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
     jobs: int = typer.Option(0, help="Processes; 0 takes every core."),
     index: str = typer.Option(None, help="Public index (folder or ORG/NAME@vX.Y.Z) this must rebuild, hash by hash."),
-    as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
+    as_json: bool = JSON,
 ) -> None:
-    """Build a release from raw teacher outputs.
+    """Build a release from raw teacher outputs; a root fills split, view, subject and study where they lack.
 
     Example: cxr-max build raw/ --out cxr-max --version 1.0.0 --mimic-root /data/mimic-cxr-jpg
     """

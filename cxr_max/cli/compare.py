@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 import cxr_max
+from cxr_max.cli._options import JSON, OVERWRITE
 
 
 def command(
-    runs: list[Path] = typer.Argument(None, metavar="DIR...", help="Folders of runs of `cxr-max eval`."),
+    runs: list[Path] = typer.Argument(None, metavar="DIR", help="Folders of runs of `cxr-max eval`."),
     published: bool = typer.Option(False, "--published", help="Also print the paper's tables near these tasks."),
     gate: Path | None = typer.Option(None, "--gate", metavar="DIR", help="Exit 1 when a run is worse than this one."),
     baseline: str = typer.Option("", "--baseline", metavar="NAME", help="The run others are compared with; the first."),
@@ -19,8 +20,8 @@ def command(
     out: Path | None = typer.Option(None, "--out", help="Folder for table.md, table.csv, table.png, compare.json."),
     draws: int = typer.Option(2000, "--draws", min=0, help="Draws of bootstrap and randomisation."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
-    as_json: bool = typer.Option(False, "--json", help="Print the comparison as JSON."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Overwrite what an earlier run left in the folder."),
+    as_json: bool = JSON,
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Compare runs: scores with intervals, paired differences corrected inside declared families, a gate.
 
@@ -29,7 +30,11 @@ def command(
     evaluation = cxr_max.evaluation
     console = Console(highlight=False)
     if published and not runs:
-        console.print(Markdown(evaluation.published.markdown(evaluation.published.tables())))
+        tables = evaluation.published.tables()
+        if as_json:
+            print(json.dumps([t._asdict() for t in tables], indent=2))
+        else:
+            console.print(Markdown(evaluation.published.markdown(tables)))
         return
     wanted = tuple(s.strip() for s in scores.split(",") if s.strip())
     config = evaluation.CompareConfig(tuple(runs or ()), baseline, wanted, draws, seed)

@@ -7,26 +7,27 @@ import typer
 from rich.console import Console
 
 import cxr_max
+from cxr_max.cli._options import JSON, MIMIC_ROOT, OVERWRITE, ROOT
 
 
 def command(
     release: Path = typer.Argument(help="Folder of the release."),
-    settings: list[str] = typer.Argument(None, help="Settings of the strategy, name=value: k=5, images=false, ..."),
+    settings: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Settings of the strategy: k=5, ..."),
     strategy: str = typer.Option(help="vote, in_context, one of an installed package, or a Python file."),
     out: Path = typer.Option(help="Folder of the new version; the same command again goes on where it stopped."),
-    version: str = typer.Option(help="Version of the new release: the next minor one."),
+    version: str = typer.Option(help="Version of the new release: the next minor one, or a later one."),
     model: str = typer.Option(None, help="For in_context: a model's folder, or http://127.0.0.1:PORT/v1#SERVED_NAME."),
     retention: str = typer.Option(None, help="For a remote endpoint: PROVIDER;DATE;WORDING of its retention term."),
-    root: list[str] = typer.Option([], "--root", help="NAME=PATH of a dataset; repeatable."),
-    mimic_root: list[Path] = typer.Option([], "--mimic-root", help="Folder of MIMIC-CXR(-JPG); repeatable."),
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
     negatives: str = typer.Option("all", help="all, drifting, top_k, no_refusals, same_diagnoses."),
     weights: str = typer.Option("drift", help="Weights of the negatives: drift, count, none."),
     split: str = typer.Option(None, help="One split; all without."),
     limit: int = typer.Option(None, min=1, help="At most so many instances."),
     seed: int = typer.Option(0, help="Seed of everything that is drawn."),
     jobs: int = typer.Option(1, min=1, help="Worker processes."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the release at --out."),
-    as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
+    overwrite: bool = OVERWRITE,
+    as_json: bool = JSON,
 ) -> None:
     """Make one consensus trajectory per instance, and preferences, as a new minor version of the release.
 

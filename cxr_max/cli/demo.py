@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 import cxr_max
+from cxr_max.cli._options import JSON
 
 
 def command(
     out: Path = typer.Option(Path("demo-out"), "--out", help="Folder for everything the demo writes."),
     quick: bool = typer.Option(False, "--quick", help="Smaller and undertrained: shows the pipeline only."),
     seed: int = typer.Option(0, "--seed", help="Seed of the synthetic world."),
-    as_json: bool = typer.Option(False, "--json", help="Print the stages as JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Run the whole main job on a synthetic world; started again, it continues.
 

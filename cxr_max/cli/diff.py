@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 import cxr_max
+from cxr_max.cli._options import JSON
 
 
 def command(
     old: Path = typer.Argument(help="The older release."),
     new: Path = typer.Argument(help="The newer release."),
     rows: Path = typer.Option(None, help="Write the key of every changed row to this new .csv file."),
-    as_json: bool = typer.Option(False, "--json", help="Print the counts as JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Compare two releases row by row: added, removed, changed (which columns), per teacher.
 

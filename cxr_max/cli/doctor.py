@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 import cxr_max
+from cxr_max.cli._options import JSON
 
 
-def command(as_json: bool = typer.Option(False, "--json", help="Print everything as JSON.")) -> None:
+def command(as_json: bool = JSON) -> None:
     """Show versions, extras, caches, roots and what this machine can do.
 
     Example: cxr-max doctor --json

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import cxr_max
+from cxr_max.cli._options import JSON, MIMIC_ROOT, OVERWRITE, ROOT
 
 FIGURES = {
     "precision": "P", "recall": "R", "f1": "F1", "similarity_tfidf": "tfidf", "average (as in the paper)": "average",
@@ -42,10 +43,10 @@ def command(
     embedding_n: int = typer.Option(2000, "--embedding-n", help="Studies for energy distance, MMD and C2ST; 0 = none."),
     against: Path | None = typer.Option(None, "--against", help="An older release to compare with."),
     jobs: int = typer.Option(1, "--jobs", help="Processes for extraction where the release holds no findings."),
-    root: list[str] = typer.Option([], "--root", help="NAME=PATH of a dataset; repeatable."),
-    mimic_root: list[Path] = typer.Option([], "--mimic-root", help="Your MIMIC-CXR copy; repeatable."),
-    as_json: bool = typer.Option(False, "--json", help="Print the whole report as JSON."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Overwrite what an earlier run left in the folder."),
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
+    as_json: bool = JSON,
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Measure how the teachers drift apart: against the reports, from each other, along their reasoning.
 

@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 
 import cxr_max
+from cxr_max.cli._options import JSON, MIMIC_ROOT, ROOT, TRUTH
 
 
 def command(
@@ -13,10 +14,10 @@ def command(
     tasks: str = typer.Option(..., "--tasks", help="Names of tasks, with commas between."),
     out: Path = typer.Option(..., "--out", help="Folder of the run; the same command again does what is missing."),
     model_args: str = typer.Option("", "--model-args", help="Arguments of the model: name=value,..."),
-    root: list[str] = typer.Option([], "--root", help="NAME=PATH of a dataset; repeatable."),
-    mimic_root: list[Path] = typer.Option([], "--mimic-root", help="Folder of MIMIC-CXR(-JPG); repeatable."),
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
     release: Path | None = typer.Option(None, "--release", help="Release folder, for tasks that need one."),
-    truth: Path | None = typer.Option(None, "--truth", help="truth folder of a synthetic world."),
+    truth: Path | None = TRUTH,
     limit: int | None = typer.Option(None, "--limit", min=1, help="At most so many questions a task."),
     adapter: str = typer.Option("", "--adapter", help="Folder of a PEFT adapter on the model (hf)."),
     batch_size: str = typer.Option("auto", "--batch-size", help="Questions in one forward (hf), or auto."),
@@ -26,7 +27,7 @@ def command(
     task_args: str = typer.Option("", "--task-args", help="Options of tasks: name=value,..., as vocabulary=train."),
     draws: int = typer.Option(2000, "--draws", min=0, help="Bootstrap draws."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
-    as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Run a model over tasks and grade it; the raw answers are kept, so that `grade` needs no model.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 import cxr_max
+from cxr_max.cli._options import JSON, OVERWRITE
 from cxr_max.cli._written import show
 
 
@@ -16,8 +17,8 @@ def command(
     strategy: str = typer.Option(None, help="Consensus strategy, when there are several."),
     split: str = typer.Option(None, help="One split; all without."),
     image_root: Path = typer.Option(None, help="Folder that holds MIMIC's files/; makes image paths whole."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the file."),
-    as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
+    overwrite: bool = OVERWRITE,
+    as_json: bool = JSON,
 ) -> None:
     """Write a release in the format of a trainer.
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 import cxr_max
+from cxr_max.cli._options import JSON
 
 STYLES = {"present": "bold red", "uncertain": "bold yellow", "absent": "green"}
 
@@ -16,7 +17,7 @@ STYLES = {"present": "bold red", "uncertain": "bold yellow", "absent": "green"}
 def command(
     text: str = typer.Argument(help="The text itself, the path of a text file, or - for standard input."),
     role: str = typer.Option("candidate", help="candidate (a teacher's answer, may be a refusal) or reference."),
-    as_json: bool = typer.Option(False, "--json", help="Print findings, labels and steps as JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Show the findings of a text: marked in it, as a table with side, zone and rule, and as the 14 labels.
 

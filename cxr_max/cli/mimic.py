@@ -11,17 +11,13 @@ from rich.table import Table
 
 import cxr_max
 from cxr_max.cli import _fetching
+from cxr_max.cli._options import JSON, MIMIC_ROOT, OVERWRITE, ROOT
 
 app = typer.Typer(
     no_args_is_help=True, help="Your own copy of MIMIC-CXR.\n\nExample: cxr-max mimic check --mimic-root /data/mimic"
 )
 SHOWN = 50
 """Leaks listed on a terminal; `--json` has all of them."""
-
-
-ROOT = typer.Option([], "--root", help="NAME=PATH of a dataset; repeatable.")
-MIMIC_ROOT = typer.Option([], "--mimic-root", help="MIMIC-CXR and MIMIC-CXR-JPG, or a parent folder; repeatable.")
-JSON = typer.Option(False, "--json", help="Print everything as JSON.")
 
 
 def _open(root: list[str], mimic_root: list[Path]) -> Any:
@@ -66,7 +62,7 @@ def join(
     text: bool = typer.Option(True, "--text/--no-text", help="Read and section the reports."),
     verify: bool = typer.Option(False, "--verify", help="Hash images, reports and tables against SHA256SUMS.txt."),
     refresh: bool = typer.Option(False, "--refresh", help="Compute anew, whatever the cache holds."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Overwrite what an earlier run left in the folder."),
+    overwrite: bool = OVERWRITE,
     as_json: bool = JSON,
 ) -> None:
     """Join a release to your MIMIC-CXR and count everything that did not match; exit 1 when ids or hashes contradict.

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 import cxr_max
+from cxr_max.cli._options import JSON, OVERWRITE
 
 
 def command(
@@ -26,8 +27,8 @@ def command(
     statement: Annotated[
         str | None, typer.Option(help="The statement a derived push asks for, word for word; else you are asked.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle of this version.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    overwrite: bool = OVERWRITE,
+    as_json: bool = JSON,
 ) -> None:
     """Publish a release: as a PhysioNet bundle, or its public index (or, gated and private, all of it) to the Hub.
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 import cxr_max
+from cxr_max.cli._options import JSON
 
 app = typer.Typer(no_args_is_help=True, help="Where your datasets lie.\n\nExample: cxr-max roots show")
 
@@ -26,7 +27,7 @@ def set(
 
 
 @app.command()
-def show(as_json: bool = typer.Option(False, "--json", help="Print as JSON.")) -> None:
+def show(as_json: bool = JSON) -> None:
     """Show the roots in force and where each comes from.
 
     Example: cxr-max roots show --json

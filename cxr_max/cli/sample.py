@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 import cxr_max
+from cxr_max.cli._options import JSON, MIMIC_ROOT, OVERWRITE, ROOT
 
 
 def command(
@@ -18,10 +19,10 @@ def command(
     seed: int = typer.Option(0, help="The same seed gives the same list everywhere."),
     stratify: str = typer.Option("", help="Names joined by commas: view, and names of the 14 findings."),
     exclude: list[Path] = typer.Option([], help="File or folder that names patients to leave out; repeatable."),
-    root: list[str] = typer.Option([], help="NAME=PATH of a dataset."),
-    mimic_root: list[Path] = typer.Option([], help="Folder of MIMIC-CXR-JPG."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the file."),
-    as_json: bool = typer.Option(False, "--json", help="Print the composition as JSON."),
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
+    overwrite: bool = OVERWRITE,
+    as_json: bool = JSON,
 ) -> None:
     """Draw a reproducible share of MIMIC-CXR, without the patients of the evaluation sets that are configured.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 import cxr_max
+from cxr_max.cli._options import JSON, OVERWRITE
 from cxr_max.cli._written import show
 
 
@@ -27,8 +28,8 @@ def command(
     subtlety: float = typer.Option(0.3, "--subtlety", help="How faint findings are in the pixels, 0 to 1."),
     noise: float = typer.Option(25.0, "--noise", help="Pixel noise in 12-bit grey levels."),
     contrast: float = typer.Option(1.0, "--contrast", help="Factor on the contrast of findings, 0.1 to 2."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is in the folder."),
-    as_json: bool = typer.Option(False, "--json", help="Print what was written as JSON."),
+    overwrite: bool = OVERWRITE,
+    as_json: bool = JSON,
 ) -> None:
     """Write a synthetic MIMIC-shaped world with known truth: mimic/, eval/, raw/ (teachers) and truth/.
 

@@ -8,18 +8,19 @@ import typer
 from rich.console import Console
 
 import cxr_max
+from cxr_max.cli._options import JSON, MIMIC_ROOT, ROOT
 
 
 def command(
     recipe: str = typer.Argument(help="Name of a recipe, or path of a Python file that is one."),
-    options: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Options of the recipe."),
+    options: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Options of the recipe."),
     release: Path = typer.Option(..., "--release", help="Release folder; never guessed."),
     out: Path = typer.Option(..., "--out", help="Folder of the run; the same command goes on with it."),
-    root: list[str] = typer.Option([], "--root", metavar="NAME=PATH", help="Where a dataset lies; repeatable."),
-    mimic_root: list[Path] = typer.Option([], "--mimic-root", help="Your MIMIC-CXR copy; repeatable."),
+    root: list[str] = ROOT,
+    mimic_root: list[Path] = MIMIC_ROOT,
     seed: int = typer.Option(0, "--seed", help="Seed of weights, order, dropout and draws."),
     remote_metrics: bool = typer.Option(False, "--remote-metrics", help="Let a remote tracker have scalars."),
-    as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Train a student by a recipe: supervised training, consensus, preference optimization.
 

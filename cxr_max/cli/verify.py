@@ -7,11 +7,12 @@ import typer
 from rich.console import Console
 
 import cxr_max
+from cxr_max.cli._options import JSON
 
 
 def command(
     release: Path = typer.Argument(help="Folder of the release."),
-    as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Check every hash, count, key and contract of a release; names each offending file or row.
 

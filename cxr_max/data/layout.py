@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cxr_max.errors import DataError
-from cxr_max.schema import HF_SPLITS, TABLES
+from cxr_max.schema import TABLES
 
 MANIFEST, CARD, CROISSANT, CHANGELOG = "manifest.json", "README.md", "croissant.json", "CHANGELOG.md"
 DOCUMENTS: tuple[str, ...] = (CARD, CROISSANT, CHANGELOG)
@@ -52,11 +52,6 @@ def parse_shard(path: str) -> Shard | None:
     if found is None or found["table"] not in TABLES:
         return None
     return Shard(found["table"], found["split"], int(found["i"]), int(found["n"]))
-
-
-def hf_split(split: str) -> str:
-    """The Hub's spelling of a MIMIC split."""
-    return HF_SPLITS[split]
 
 
 def safe_path(root: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""When one set of findings supports another: entailment, precision and recall, contradictions (metrics section 1.4)."""
+"""When one set of findings supports another: entailment, precision and recall, contradictions."""
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
@@ -6,14 +6,13 @@ from typing import Literal, NamedTuple, get_args
 
 from cxr_max.errors import UnknownNameError
 from cxr_max.findings.chexpert import VALUES, combine
-from cxr_max.findings.lexicon import concepts, raw
+from cxr_max.findings.lexicon import concepts
 from cxr_max.findings.model import Extraction, Finding
 from cxr_max.findings.rules import extract
 
 Level = Literal["concept", "side", "zone"]
 Uncertain = Literal["pos", "neg", "drop", "own"]
 Mode = Literal["present", "present+absent"]
-Verdict = Literal["entail", "contradict", "neutral"]
 NAN = float("nan")
 _STATUS = {value: status for status, value in VALUES.items()}
 _OPPOSITE = {"present": "absent", "absent": "present"}
@@ -171,28 +170,3 @@ def contradictions(
         if one and other and None not in one | other and not one & other:
             side.add(concept)
     return frozenset(status), frozenset(side)
-
-
-class RuleEntailer:
-    """Entailment of one finding by a set of findings, by the rules above.
-
-    Attributes:
-        name, version, config_hash: stored with every result.
-    """
-
-    name = "rules"
-
-    def __init__(self, *, level: Level = "side", hierarchy: bool = False) -> None:
-        self.level: Level = level
-        self.hierarchy = hierarchy
-        self.version = str(raw()["version"])
-        self.config_hash = f"level={level},hierarchy={hierarchy}"
-
-    def verdict(self, premises: Sequence[Finding], hypothesis: Finding) -> Verdict:
-        """Whether the premises entail, contradict or leave open what the hypothesis says."""
-        theirs = cells(premises, level=self.level, unc="own", mode="present+absent")
-        for cell in cells([hypothesis], level=self.level, unc="own", mode="present+absent"):
-            if entailed(cell, theirs, hierarchy=self.hierarchy):
-                return "entail"
-        status, side = contradictions([hypothesis], premises, unc="own")
-        return "contradict" if status | side else "neutral"

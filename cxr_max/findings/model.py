@@ -38,7 +38,7 @@ class Finding(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One reasoning step: a sentence or list item (metrics section 4.1).
+    """One reasoning step: a sentence or list item.
 
     Attributes:
         text: the words, `source[start:end]`.

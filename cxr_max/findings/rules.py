@@ -21,7 +21,7 @@ CHUNK = 256
 
 
 def extract(text: str, *, role: Role = "candidate") -> Extraction:
-    """What a text asserts about the image (metrics sections 1.4 and 1.5).
+    """What a text asserts about the image.
 
     Args:
         text: a teacher's answer or a report, plain or Markdown.

@@ -1,4 +1,4 @@
-"""What a sentence asserts: mentions of findings with status, from the phrases found in it (metrics section 1.5)."""
+"""What a sentence asserts: mentions of findings with status, from the phrases found in it."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

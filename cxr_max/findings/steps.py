@@ -176,7 +176,7 @@ def _next_stop(text: str, at: int, end: int) -> int:
 
 
 def segment(text: str) -> tuple[Step, ...]:
-    """The reasoning steps of a text (metrics section 4.1).
+    """The reasoning steps of a text.
 
     Headings become the `section` of what follows; list items and sentences become steps; a fragment of fewer than
     three words joins the step before it. Steps are in order, do not overlap, and `text[start:end] == step.text`.

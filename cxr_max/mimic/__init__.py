@@ -2,6 +2,12 @@
 
 Everything read here is of class source: it stays under the user's roots, in the private cache, or in an output folder
 made with `cxr_max.folders`. Names arrive when first used, so that importing this loads neither polars nor pydicom.
+
+    what is there    layout stock tables sums archive reports sections images locate overlap
+    the join         match store joined coverage
+    its forms        forms features torch_dataset classes
+    fetching         wanted agreement wget fetch journal
+    the guard        guard, and leaks/
 """
 
 from cxr_max.plugins import lazy

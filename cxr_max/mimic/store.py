@@ -84,8 +84,3 @@ def fingerprint(key: str) -> str | None:
         return str(json.loads((folder(key) / _STATE).read_text(encoding="utf-8"))["content"])
     except (OSError, ValueError, KeyError):
         return None
-
-
-def forget(key: str) -> None:
-    """Remove what is kept under a key."""
-    shutil.rmtree(folder(key), ignore_errors=True)

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from cxr_max.errors import MissingExtraError, UsageError
 
-CA_VARIABLE = "CXR_MAX_CA_CERTIFICATE"
 _SAVED = re.compile(r'URL:(\S+) \[[^\]]*\] -> "(.+)" \[\d+\]$')
 _ADDRESS = re.compile(r"^(https?://\S+):$")
 _STATUS = re.compile(r"ERROR (\d{3})\b")

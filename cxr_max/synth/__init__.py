@@ -1,8 +1,17 @@
-"""A MIMIC-shaped world with known truth, and seven simulated teachers with known drift."""
+"""A MIMIC-shaped world with known truth, and seven simulated teachers with known drift.
+
+    the world       config world concepts temporal truth
+    its texts       grammar statements reports labels tables reading
+    its films       chest canvas phantom lesions devices lateral films
+    the teachers    profiles teachers decide essays
+    to disk         block publicsets write
+
+Names arrive when first used.
+"""
 
 from cxr_max.plugins import lazy
 
-_WHERE = {
+_HOME = {
     "WorldConfig": "config",
     "validate": "config",
     "World": "world",
@@ -12,6 +21,6 @@ _WHERE = {
     "write_world": "write",
 }
 
-__all__ = ["World", "WorldConfig", "draw_errors", "make_world", "profiles", "validate", "write_world"]
+__all__ = [*_HOME]
 
-__getattr__, __dir__ = lazy(__name__, _WHERE)
+__getattr__, __dir__ = lazy(__name__, _HOME)

@@ -27,10 +27,6 @@ from cxr_max.synth.world import World, make_world
 FRAME = 1024
 """Boxes of ChestX-ray14 and ChestX-Det10 are in pixels of a 1024 x 1024 frame."""
 
-NIH = (
-    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia",
-    "Infiltration", "Mass", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax",
-)  # fmt: skip
 _NIH_NAME = {
     "atelectasis": "Atelectasis", "cardiomegaly": "Cardiomegaly", "consolidation": "Consolidation", "edema": "Edema",
     "pleural_effusion": "Effusion", "lung_opacity": "Infiltration", "lung_mass": "Mass", "lung_nodule": "Nodule",

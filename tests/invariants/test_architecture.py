@@ -1,5 +1,7 @@
 """The tree keeps the rules of the architecture, and each rule finds a violation planted in a copy of the tree."""
 
+import ast
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,3 +58,12 @@ def test_functions_over_a_limit_are_found(body: str, said: str, tmp_path: Path) 
     (tmp_path / "cxr_max").mkdir()
     (tmp_path / "cxr_max" / "planted.py").write_text(body)
     assert any(said in line for line in rules.limits(tmp_path))
+
+
+@pytest.mark.parametrize("package", ["data", "mimic", "synth"])
+def test_the_map_of_a_wide_folder_names_every_module_once(package: str) -> None:
+    folder = ROOT / "cxr_max" / package
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")), clean=False) or ""
+    named = re.findall(r"[a-z_]+", " ".join(re.findall(r"^ {4}\S.*? {2,}(.*)$", text, re.MULTILINE)))
+    modules = sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+    assert [m for m in modules if named.count(m) != 1] == []

@@ -13,7 +13,7 @@ from cxr_max.errors import UsageError
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """`name=value` each; a value is read as JSON where it is JSON (numbers, true, false, null), else as text.
+    """`key=value` each; a value is read as JSON where it is JSON (numbers, true, false, null), else as text.
 
     Raises:
         UsageError: a part without `=`.
@@ -22,7 +22,7 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign or not name:
-            raise UsageError(f"{pair!r} is not name=value")
+            raise UsageError(f"{pair!r} is not key=value")
         try:
             found[name] = json.loads(value)
         except ValueError:

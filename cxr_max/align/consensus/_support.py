@@ -1,6 +1,6 @@
 """Who says what: a teacher's position on findings, and which teachers support or oppose one.
 
-Support is entailment between assertions (metrics section 1.4) with its direction minded: "left effusion" supports
+Support is entailment between assertions (`findings.entail`) with its direction minded: "left effusion" supports
 "effusion", an affirmation supports the hedged form of itself, and "no effusion" supports "no left effusion"; none of
 these the other way round.
 """

@@ -6,15 +6,15 @@ Addresses outside this machine are refused unless a retention term is declared, 
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from cxr_max.endpoint import Endpoint, Retention
 from cxr_max.errors import DataError
 from cxr_max.findings.adapters._labels import digest, extraction
-from cxr_max.findings.entail import Verdict
 from cxr_max.findings.lexicon import concepts
 from cxr_max.findings.model import SIDES, STATUSES, ZONES, Extraction, Finding, Role
 
+Verdict = Literal["entail", "contradict", "neutral"]
 LIST_PROMPT = (
     "List every finding that the text asserts about this chest radiograph, one per item. Leave out definitions, advice "
     "and general remarks. Answer with JSON only: "
