@@ -97,12 +97,31 @@ def sources(every: Mapping[str, Mapping[str, Any]]) -> list[str]:
         on, load = result["machine"], result.get("load_at_start")
         peers = [v for v in _versions(result["figures"]) if v]
         versions = [f"{n} {v}" for n, v in result["versions"].items()]
-        commit = f"`{result['commit']}`" + (" with changes" if result["modified"] else "")
+        commit = _commits(result) + (" with changes" if result["modified"] else "")
         state = "not recorded" if load is None else f"{load:.1f} ({'idle' if load < 0.5 * on['cores'] else 'loaded'})"
+        if load is not None and len(_of_cases(result)) > 1:
+            state += " for the last cases, not recorded for the others"
         machine = f"{on['cores']} cores, {on['memory_gib']:.0f} GiB, {on['processor']}, Python {on['python']}"
         shown_versions = ", ".join(dict.fromkeys(versions + peers))
         lines.append(f"| `{name}` | {commit} | {result['date']} | {state} | {machine} | {shown_versions} |")
     return lines
+
+
+def _of_cases(result: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Commit -> the cases that were measured at it, for a result whose cases were run one by one."""
+    found: dict[str, list[str]] = {}
+    for name, case in (result["figures"].get("cases") or {}).items():
+        if isinstance(case, Mapping) and "commit" in case:
+            found.setdefault(case["commit"], []).append(name)
+    return found
+
+
+def _commits(result: Mapping[str, Any]) -> str:
+    """The commit of a result, or each commit with its cases where they have several."""
+    cases = _of_cases(result)
+    if len(cases) < 2:
+        return f"`{result['commit']}`"
+    return ", ".join(f"`{commit}` ({', '.join(names)})" for commit, names in cases.items())
 
 
 def _versions(figures: Mapping[str, Any]) -> list[str]:

@@ -67,3 +67,11 @@ def test_rows_of_a_result(tmp_path: Path) -> None:
     assert "0.2 (idle)" in lines[-2]
     assert lines[-1].endswith("cxr-max 0.1.0, spacy 3.8 |")
     assert "`unnamed`" in page.render(tmp_path)
+
+
+def test_cases_that_were_measured_apart_are_told_apart(tmp_path: Path) -> None:
+    cases = {"main": {"commit": "aaaa"}, "more": {"commit": "aaaa"}, "late": {"commit": "bbbb"}}
+    (tmp_path / "x.json").write_text(json.dumps({**RESULT, "load_at_start": 0.2, "figures": {"cases": cases}}))
+    line = page.sources(page.results(tmp_path))[-1]
+    assert "`aaaa` (main, more), `bbbb` (late) with changes" in line
+    assert "0.2 (idle) for the last cases, not recorded for the others" in line

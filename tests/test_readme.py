@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks import page
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(python)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -60,3 +64,40 @@ def test_every_step_works_in_the_order_in_which_it_stands(tmp_path: Path) -> Non
     for step in done:
         ran = run(step, tmp_path)
         assert ran.returncode == 0, f"{step}\n{ran.stderr}"
+
+
+FIGURES = [
+    ("engine_vs_trl", ("cases", "main", "times_better", "trl_pairs", "step_s"), "11.4x as fast"),
+    ("engine_vs_trl", ("cases", "main", "times_better", "trl_pairs", "peak_mib"), "3.3x less memory"),
+    ("engine_vs_trl", ("cases", "main", "times_better", "trl_pairs", "step_mib"), "7.0x beyond weights"),
+    ("engine_vs_trl", ("cases", "short_prompt", "times_better", "trl_pairs", "step_s"), "5.6x as fast with a short"),
+    ("engine_vs_trl", ("cases", "main", "times_better", "concatenated", "step_s"), "3.8x as fast, 1.8x"),
+    ("engine_vs_trl", ("cases", "main", "times_better", "concatenated", "peak_mib"), "1.8x less memory; 2.2x"),
+    ("engine_vs_trl", ("cases", "short_prompt", "times_better", "concatenated", "step_s"), "2.2x as fast with a short"),
+    ("openi_locked", ("unc=neg", "ours", "micro"), ".943 [.933, .951]"),
+    ("openi_locked", ("unc=neg", "ours", "macro"), ".907 [.886, .923]"),
+    ("openi_locked", ("unc=neg", "medspacy", "ours_minus_it", "macro"), ".047 [.030, .066]"),
+    ("openi_locked", ("unc=neg", "negspacy", "ours_minus_it", "macro"), ".067 [.046, .087]"),
+    ("findings_speed", ("medspacy", "times_slower_than_ours"), "48.9x as fast"),
+    ("findings_speed", ("negspacy", "times_slower_than_ours"), "1.4x as fast"),
+    ("mimic_join", ("ratio lazy-tree",), "2.4x as fast with text lazy"),
+    ("mimic_join", ("ratio text-tree",), "1.6x with text"),
+    ("text_metrics", ("all_ratio_cpu",), "7.3x as fast"),
+    ("build_release", ("ratio_to_datasets",), "10.2x as long"),
+    ("image_reading", ("dicom_s", "ratio"), "1.1x as long"),
+    ("guard", ("cold_s",), "73 s, then 17 s"),
+    ("guard", ("planted",), "1,000 of 1,000 planted"),
+    ("consensus_quality", ("worlds", "correlation_0", "difference_to_random_teacher", "vote", "precision_affirmed"),
+     "+.52"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("result", "path", "words"), FIGURES, ids=lambda v: v if isinstance(v, str) else "")
+def test_a_figure_of_the_readme_is_that_of_its_result(result: str, path: tuple[str, ...], words: str) -> None:
+    assert words in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    measured = page.value({"figure": path}, page.results()[result]["figures"])
+    assert measured is not None
+    said = [float(n.replace(",", "")) for n in re.findall(r"\d*\.?\d[\d,]*", words)]
+    for number, shown in zip(measured, said, strict=False):
+        digits = len(words.split(".")[1].split("x")[0].split(" ")[0].rstrip(",;]")) if "." in words else 0
+        assert shown == pytest.approx(number, abs=0.51 * 10**-digits), words
