@@ -8,6 +8,7 @@ a bootstrap draw on sufficient statistics against scoring a release again.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,8 @@ def main(tiny: bool = False, world: Path | None = None) -> None:
         prepare(base, TINY if tiny else FULL)
         figures: dict[str, Any] = {"instances": TINY if tiny else FULL, "budget_mib": BUDGET_MIB}
         for name, options in (("with_findings", []), ("without_findings", ["--jobs", "2"])):
-            out = Path(folder) / f"report-{name}"
+            out = base / f"report-{name}"
+            shutil.rmtree(out, ignore_errors=True)
             found = timed(base / name, base / "mimic", out, [*options, *(QUICK if tiny else [])])
             figures[name] = {**found, "budget_s": BUDGETS_S[name], "page_mb": round(_size(out / "index.html") / 1e6, 2)}
         figures["bootstrap"] = bootstrap_ratio(base, 50 if tiny else 2000)
@@ -94,6 +96,6 @@ def bootstrap_ratio(base: Path, draws: int) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="smallest size: shows that it runs")
-    parser.add_argument("--world", type=Path, help="keep the world and its releases here, or use those that are here")
+    parser.add_argument("--world", type=Path, help="keep world, releases and reports here, or use what is here")
     given = parser.parse_args()
     main(given.tiny, given.world)
