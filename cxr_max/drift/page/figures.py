@@ -18,6 +18,8 @@ EVENTS = (
     ("negation_flip_rate/micro", "negation flipped"), ("invented_finding_rate/micro", "finding invented"),
     ("invented_device_rate/micro", "device invented"), ("hedging_rate/micro", "hedged"), ("refusal_rate", "refused"),
 )  # fmt: skip
+LEAST_SPAN = 0.06
+"""Least height of the axis of shares along the reasoning."""
 
 
 def all_figures(data: Data) -> list[Figure]:
@@ -172,7 +174,7 @@ def steps(data: Data) -> Figure | None:
             _curve(top, bottom, data, view)
         for top, bottom in grid[1][:1]:
             top.set_ylabel("divergence (bits)")
-            bottom.set_ylabel("findings a step")
+            bottom.set_ylabel("steps with findings a text")
             figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=2 if narrow else 4,
                           fontsize=8)  # fmt: skip
         lead = grid[0] if grid[0] is not None else grid[1][0][0]
@@ -211,6 +213,10 @@ def _disagreement(axes: Any, found: Any, constant: Any) -> None:
         axes.plot(constant[0], constant[1], color=MUTED, ls="--", lw=1.2, label="expected if constant")
     axes.plot(x, value, color=INK, marker="o", ms=4, label="disagreement")
     axes.set_title("kind-adjusted", fontsize=9, loc="left")
+    # An axis cut to a flat curve would make hills of noise.
+    ends = [v for v in (*low, *high, *value) if not np.isnan(v)]
+    middle, half = (min(ends) + max(ends)) / 2, max((max(ends) - min(ends)) * 0.55, LEAST_SPAN / 2)
+    axes.set_ylim(middle - half, middle + half)
     axes.set_ylabel("other teachers who disagree (share)")
     axes.set_xticks(x, ["first", "middle", "last"] if len(x) == 3 else [str(int(i) + 1) for i in x])
     axes.set_xlabel("place among statements of the kind")

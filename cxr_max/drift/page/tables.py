@@ -54,7 +54,7 @@ def tests(data: Data) -> Table:
     columns = ("test", "statistic", "effect", "p", "adjusted p", "correction", "smallest detectable", "n", "note")
     keys = ("statistic", "effect", "p", "p_adjusted")
     rows = [
-        [_text(str(t["test"])), *(_number(t[k]) for k in keys), _text(str(t["correction"] or "")),
+        [_text(str(t["test"]).replace("_", " ")), *(_number(t[k]) for k in keys), _text(str(t["correction"] or "")),
          _number(t["smallest_detectable"]), _number(t["n"]), _text(str(t["note"] or t.get("suppressed") or ""))]
         for t in data.tests(*families)
     ]  # fmt: skip
@@ -73,7 +73,7 @@ def findings(data: Data) -> Table:
 def pairs(data: Data) -> Table:
     """Divergence, agreement and differences of every two teachers, over all findings."""
     rows = [
-        [_text(data.display(str(r["teacher_a"]))), _text(data.display(str(r["teacher_b"]))), _text(str(r["metric"])),
+        [_text(data.display(str(r["teacher_a"]))), _text(data.display(str(r["teacher_b"]))), _figure(r),
          _text(str(r["text"] or r["coding"] or "")), _cell(cell(r)), _number(r["smallest_detectable"])]
         for r in data.plain["pairs"] if r["finding"] == "all"
     ]  # fmt: skip
@@ -92,7 +92,7 @@ def changes(data: Data) -> Table:
 
 def _by_teacher(data: Data, name: str, title: str, found: Sequence[Mapping[str, Any]], more: tuple[str, ...]) -> Table:
     rows = [
-        [_text(data.display(str(r["teacher"]))), *(_text(str(r[k])) for k in more), _text(str(r["metric"])),
+        [_text(data.display(str(r["teacher"]))), *(_text(str(r[k])) for k in more), _figure(r),
          _text(str(r["averaging"] or "")), _cell(cell(r)), _text(str(r["note"] or ""))]
         for r in found
     ]  # fmt: skip
@@ -109,6 +109,10 @@ def _cell(found: Cell | None) -> tuple[str, str]:
         f"\n[{_short(found.low)}, {_short(found.high)}]" if found.low is not None and found.high is not None else ""
     )
     return f"{_short(found.value)}{interval}{counts}", repr(found.value)
+
+
+def _figure(row: Mapping[str, Any]) -> tuple[str, str]:
+    return _text(str(row["metric"]).replace("_", " "))
 
 
 def _number(value: float | None) -> tuple[str, str]:
