@@ -1,11 +1,14 @@
-"""Calibration of the drift tests and intervals: `python -m benchmarks.drift_calibration [--tiny]`.
+"""Calibration of the drift tests and intervals: `python -m benchmarks.drift_calibration [--tiny] [--part PART]`.
 
 Size at .05 of every test in six null worlds (2,000 repeats, seeds fixed in advance), coverage of the patient-clustered
 intervals, and power of both tests along the steps over effect and patients. A band that does not hold .05 is reported,
 never re-seeded.
 """
 
+import argparse
+import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from scipy import stats
 
 from benchmarks import _null_worlds as worlds
 from benchmarks import common
+from cxr_max import doctor
 from cxr_max.drift import permute, resample
 from cxr_max.drift.stats import c2st, disagreement_trend, energy_distance, mmd, step_constancy
 from cxr_max.drift.stats._common import divide
@@ -23,6 +27,7 @@ FALSE_NULL = {"ordered": "step constancy", "unnamed": "step constancy"}
 """Worlds in which the null of a test is false although nothing drifts: texts share an order of kinds of statements, and
 the test that permutes steps over kinds must reject. Its rate is printed there as what it is.
 """
+PARTS = ("size", "power", "coverage", "coverage_by_method")
 REPEATS, TINY = 2000, 200
 PATIENTS = (30, 50, 100, 200)
 METHODS: tuple[resample.Method, ...] = ("percentile", "bca", "wide", "student")
@@ -34,11 +39,18 @@ BAND = 0.999
 TINY_BAND = 0.045
 
 
-def main(tiny: bool = False) -> None:
-    """Run everything, print and write the figures; at tiny size check the sizes against .05 -+ .045."""
-    figures = measure(TINY if tiny else REPEATS)
+def main(tiny: bool = False, only: str | None = None) -> None:
+    """Run everything or one part, print and write the figures; at tiny size check the sizes against .05 -+ .045."""
+    stored = common.RESULTS / "drift_calibration.json"
+    kept: dict[str, Any] = {}
+    if only and stored.is_file():
+        result = json.loads(stored.read_text(encoding="utf-8"))
+        kept = {k: v for k, v in result["figures"].items() if k in PARTS}
+        kept["measured"] = result["figures"].get("measured") or {k: {"commit": result["commit"]} for k in kept}
+    figures = kept | measure(TINY if tiny else REPEATS, only)
+    figures["measured"] = kept.get("measured", {}) | figures["measured"]
     common.write("drift_calibration", figures, tiny=tiny, packages=("numpy", "scipy"))
-    if tiny:
+    if tiny and "size" in figures:
         rates = [
             (f"{kind}: {test}", v["rate"]) for kind, row in figures["size"].items() for test, v in row.items()
             if v["null_holds"]
@@ -48,22 +60,24 @@ def main(tiny: bool = False) -> None:
             raise SystemExit(f"size at .05 above {0.05 + TINY_BAND}: {', '.join(outside)}")
 
 
-def measure(repeats: int) -> dict[str, Any]:
-    """Sizes, coverage, power."""
-    begun = time.monotonic()
-    return {
-        "repeats": repeats,
-        "studies": STUDIES,
-        "permutations": PERMUTATIONS,
-        "seed": SEED,
-        "size": {kind: sizes(kind, number, repeats) for number, kind in enumerate(KINDS)},
-        "coverage": {str(n): coverage(n, repeats) for n in PATIENTS},
-        "coverage_by_method": {
+def measure(repeats: int, only: str | None) -> dict[str, Any]:
+    """Sizes, coverage, power, or one of them; `measured` tells of each part the commit and the processor time."""
+    parts: dict[str, Callable[[], Any]] = {
+        "size": lambda: {kind: sizes(kind, number, repeats) for number, kind in enumerate(KINDS)},
+        "power": lambda: power(max(repeats // 10, 20)),
+        "coverage": lambda: {str(n): coverage(n, repeats) for n in PATIENTS},
+        "coverage_by_method": lambda: {
             kind: {str(n): {m: coverage(n, repeats, kind, m) for m in METHODS} for n in PATIENTS[:2]} for kind in TRUE
         },
-        "power": power(max(repeats // 10, 20)),
-        "wall_s": round(time.monotonic() - begun, 1),
     }
+    out: dict[str, Any] = {"repeats": repeats, "studies": STUDIES, "permutations": PERMUTATIONS, "seed": SEED}
+    measured = {}
+    for name, make in parts.items():
+        if only in (None, name):
+            begun = time.process_time()
+            out[name] = make()
+            measured[name] = {"commit": doctor.commit(), "cpu_s": round(time.process_time() - begun, 1)}
+    return {**out, "measured": measured}
 
 
 def sizes(kind: str, number: int, repeats: int) -> dict[str, dict[str, Any]]:
@@ -173,4 +187,8 @@ def _planted(studies: int, effect: float, seed: int) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    common.run(main, __doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="smallest size: shows that it runs")
+    parser.add_argument("--part", choices=PARTS, help="measure this anew and keep the other stored figures")
+    given = parser.parse_args()
+    main(given.tiny, given.part)
