@@ -43,8 +43,7 @@ def command(
     ids = None if training is None else evaluation.overlap.read(training)
     config = evaluation.EvalConfig(names, out, context, training_ids=ids, **({"batch": size} if size else {}))
     options = evaluation.parse_model_args(model_args)
-    make = evaluation.predictors.make
-    evaluation.run(config, lambda: make(model, options, adapter=adapter, batch_size=size))
+    evaluation.run(config, evaluation.predictors.maker(model, options, adapter=adapter, batch_size=size))
     if not evaluation.distributed.processes().is_main:
         return
     evaluation.grade(out, draws=draws, seed=seed)

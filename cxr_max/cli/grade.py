@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 import cxr_max
+from cxr_max.cli._options import JSON
 
 
 def command(
@@ -18,7 +19,7 @@ def command(
         [], "--extractor", help="labels_csv=FILE or radgraph=FILE: reports graded by it too; repeatable."
     ),
     task_args: str | None = typer.Option(None, "--task-args", help="Options of tasks instead of the run's."),
-    as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Grade a run's stored answers again, without its model.
 

@@ -119,6 +119,7 @@ def test_start_up_in_wall_time_is_reported() -> None:
         (["roots", "set", "nowhere", "x"], "cxr-max roots show"),
         (["drift", "x", "--out", "y", "--by", "nothing"], "cxr-max drift --help"),
         (["mimic", "check", "--root", "nothing"], "cxr-max roots show"),
+        (["eval", "--model", "nothing", "--tasks", "zero_shot_open_i", "--out", "y"], "cxr-max eval --help"),
     ],
     ids=lambda a: a[0] if isinstance(a, list) else "",
 )

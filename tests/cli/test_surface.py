@@ -10,6 +10,7 @@ import typer
 from typer.models import OptionInfo
 
 from cxr_max import cli
+from cxr_max.cli import _options as shared_options
 
 
 class Option(NamedTuple):
@@ -83,6 +84,20 @@ def test_a_shared_option_means_the_same_everywhere(name: str) -> None:
     seen = [o for o in OPTIONS if o.name == name]
     assert seen, f"no command has {name}"
     assert [o for o in seen if not any(word in o.help.lower() for word in MEANINGS[name])] == []
+
+
+def test_what_stands_in_the_shared_options_is_declared_nowhere_else() -> None:
+    shared = {o.param_decls[0]: o for o in vars(shared_options).values() if isinstance(o, OptionInfo)}
+    elsewhere = [
+        (path, parameter.default.param_decls)
+        for path, (callback, _) in COMMANDS.items()
+        for parameter in inspect.signature(callback).parameters.values()
+        if isinstance(parameter.default, OptionInfo)
+        for name in parameter.default.param_decls or (f"--{parameter.name.replace('_', '-')}",)
+        if name in shared and parameter.default is not shared[name]
+    ]
+    assert len(shared) >= 5
+    assert elsewhere == []
 
 
 def test_an_option_shared_by_several_commands_has_one_type() -> None:

@@ -6,6 +6,7 @@ their truths beforehand (the majority baseline) defines `prepare(items)` on what
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from cxr_max.errors import UsageError
@@ -22,7 +23,14 @@ def names() -> tuple[str, ...]:
 
 
 def make(name: str, options: Mapping[str, Any], *, adapter: str = "", batch_size: int | None = None) -> Predictor:
-    """Make a predictor from text options, as the command line has them.
+    """Make a predictor from text options, as the command line has them; arguments and errors as `maker`."""
+    return maker(name, options, adapter=adapter, batch_size=batch_size)()
+
+
+def maker(
+    name: str, options: Mapping[str, Any], *, adapter: str = "", batch_size: int | None = None
+) -> Callable[[], Predictor]:
+    """What makes a predictor: its name and options are checked now, the model is loaded when it is called.
 
     Args:
         name: of the predictor.
@@ -34,7 +42,7 @@ def make(name: str, options: Mapping[str, Any], *, adapter: str = "", batch_size
         UnknownNameError: no such predictor.
         UsageError: an option it does not know, or one that is missing.
     """
-    function = _maker(name)
+    function = _make_of(name)
     known = inspect.signature(function).parameters
     options = dict(options)
     if adapter:
@@ -47,8 +55,7 @@ def make(name: str, options: Mapping[str, Any], *, adapter: str = "", batch_size
         raise UsageError(
             f"model {name}: {e}; its arguments: {', '.join(known) or 'none'}", next="--model-args name=value,..."
         ) from e
-    predictor: Predictor = function(**options)
-    return predictor
+    return partial(function, **options)
 
 
 def parse_model_args(text: str) -> dict[str, str]:
@@ -73,7 +80,7 @@ def parse_batch_size(text: str) -> int | None:
     return int(text)
 
 
-def _maker(name: str) -> Callable[..., Predictor]:
+def _make_of(name: str) -> Callable[..., Predictor]:
     function: Callable[..., Predictor] = REGISTRY.get(name).make
     return function
 
@@ -81,7 +88,7 @@ def _maker(name: str) -> Callable[..., Predictor]:
 def __getattr__(name: str) -> Callable[..., Predictor]:
     if name.startswith("_") or name not in names():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _maker(name)
+    return _make_of(name)
 
 
 expose(__name__, lambda module: module.make)
