@@ -234,11 +234,15 @@ def _differences(
     known = {_key(s): s for s in base.scored}
     found: list[dict[str, Any]] = []
     unpaired: dict[tuple[str, str], str] = {}
+    tested: set[tuple[Any, ...]] = set()
     for run in runs:
         for scored in run.scored if run.name != baseline else ():
             row, other = scored.row, known.get(_key(scored))
-            if not row.get("better") or "suppressed" in row:
+            asked = (run.name, row["task"], row["score"], row["group"], scored.samples)
+            # Where no patient was seen in training, both subsets are the same samples: one hypothesis, not two.
+            if not row.get("better") or "suppressed" in row or asked in tested:
                 continue
+            tested.add(asked)
             if other is None:
                 unpaired[(run.name, row["task"])] = f"{baseline} has no row with the same signature"
                 continue

@@ -134,3 +134,28 @@ def test_a_comparison_shows_what_the_runs_own_files_show(runs: Path, tmp_path: P
     (run,) = compare(CompareConfig((tmp_path / "run",), draws=20)).loaded
     assert [r["signature"] for r in run.rows] == [r["signature"] for r in rows_of(tmp_path / "run")]
     assert "|read report|" in run.rows[0]["signature"]
+
+
+class Baseline(Model):
+    """Was never trained, so that its unseen patients are all."""
+
+    training: Sequence[str] = ()
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[Output | Failure]:
+        yield from (Output(self.answer) for _ in samples)
+
+
+def test_a_difference_over_the_same_samples_is_one_hypothesis(tmp_path: Path) -> None:
+    roots = worlds.ms_cxr_t(tmp_path / "world")
+    (tmp_path / "world" / "SYNTHETIC").touch()
+    for answer in ("stable", "worsening"):
+        config = evaluation.EvalConfig(("ms_cxr_t_progression",), tmp_path / answer, Context(roots))
+        evaluation.run(config, lambda answer=answer: Baseline(answer))  # type: ignore[misc]
+        evaluation.grade(config.out, draws=20)
+    found = compare(CompareConfig((tmp_path / "stable", tmp_path / "worsening"), draws=20))
+    assert {b["subset"] for b in found.blocks} == {"all", "unseen patients"}
+    assert {d["subset"] for d in found.differences} == {"all"}
+    assert found.families["headline"]["size"] == 1
