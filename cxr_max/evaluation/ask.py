@@ -1,6 +1,7 @@
 """What the closed-answer tasks share: prompts from files, limits, answers as options, scores as differences."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -98,18 +99,22 @@ def choice(item: Item, read: str) -> str | None:
 
 
 def margin(item: Item, read: str) -> float:
-    """How far an answer leans to "yes".
+    """How far an answer leans to "yes"; NaN for an abstention: no answer, or one that is neither yes nor no.
 
-    With option scores their difference; of several answers the share of yes, one that is neither counting one half;
-    else 1, 0 or 1/2 for yes, no and neither.
+    With option scores their difference, 0 where both are impossible; of several answers the share of yes, one that is
+    neither counting one half; else 1 or 0.
     """
     lean = {"yes": 1.0, "no": 0.0}
-    if read == "score" and isinstance(item.output, Output) and item.output.scores is not None:
-        return item.output.scores[0] - item.output.scores[1]
-    if read.startswith("samples") and isinstance(item.output, Output) and item.output.samples:
-        leans = [lean.get(parse_answer(s, item.sample.options) or "", 0.5) for s in item.output.samples]
-        return sum(leans) / len(leans)
-    return lean.get(choice(item, read) or "", 0.5)
+    if not isinstance(item.output, Output):
+        return math.nan
+    if read == "score" and item.output.scores is not None:
+        yes, no = item.output.scores[:2]
+        return 0.0 if yes == no else yes - no
+    if read.startswith("samples") and item.output.samples:
+        said = [parse_answer(s, item.sample.options) for s in item.output.samples]
+        leans = [lean.get(s or "", 0.5) for s in said]
+        return sum(leans) / len(leans) if any(said) else math.nan
+    return lean.get(choice(item, read) or "", math.nan)
 
 
 def accuracy_measure(items: Sequence[Item], group: str, read: str, labels: Sequence[str]) -> Measure:
@@ -120,16 +125,23 @@ def accuracy_measure(items: Sequence[Item], group: str, read: str, labels: Seque
     )
     classes = {label: truths.count(label) for label in labels}
     notes: dict[str, Any] = {"classes": classes, "majority": max(classes.values()) / len(truths), **counts(items)}
+    if tuple(labels) == YES_NO:
+        notes["prevalence"] = classes[YES_NO[0]] / len(truths)
     notes["class_patients"] = class_patients(items)
     return Measure("macro_accuracy", group, stats, patients_of(items), profile=read, notes=notes)
 
 
 def auc_measure(items: Sequence[Item], group: str, read: str) -> Measure:
-    """AUC of one class of yes-or-no questions; target 1 or 0."""
-    scores = [margin(i, read) for i in items]
-    stats = metrics.auc.statistics(predictions=scores, references=[int(i.target) for i in items])
-    notes: dict[str, Any] = {"positive": sum(int(i.target) for i in items), **counts(items)}
-    notes["class_patients"] = class_patients(items)
+    """AUC of one class of yes-or-no questions; target 1 or 0.
+
+    An abstention is wrong: it is ranked behind every answer of the other label, so that not answering gains nothing.
+    """
+    truths = [int(i.target) for i in items]
+    leans = [margin(i, read) for i in items]
+    scores = [(-math.inf if t else math.inf) if math.isnan(s) else s for s, t in zip(leans, truths, strict=True)]
+    stats = metrics.auc.statistics(predictions=scores, references=truths)
+    notes: dict[str, Any] = {"positive": sum(truths), "prevalence": sum(truths) / len(truths), **counts(items)}
+    notes |= {"abstained": sum(map(math.isnan, leans)), "class_patients": class_patients(items)}
     return Measure("auc", group, stats, patients_of(items), profile=read, notes=notes)
 
 

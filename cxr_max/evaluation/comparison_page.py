@@ -85,16 +85,18 @@ def markdown(comparison: Comparison, beside: Sequence[published.PublishedTable] 
 def _overview(comparison: Comparison) -> list[str]:
     """The headline scores of all runs: a line each, which holds numbers of one signature and of the same samples."""
     names = [r["name"] for r in comparison.runs]
-    lines = []
+    found: dict[tuple[str, ...], list[str]] = {}
     for task, score, group in comparison.headlines:
         for block in comparison.blocks:
             cells = block["rows"]
             if (block["task"], block["score"]) == (task, score) and any(group in mine for mine in cells.values()):
-                about = (task, block["subset"], score, group)
-                lines.append("| " + " | ".join((*about, *(_cell(cells.get(n, {}).get(group)) for n in names))) + " |")
-    if not lines:
+                numbers = (_cell(cells.get(n, {}).get(group)) for n in names)
+                # Subsets of the same numbers, as where no patient was seen in training, share a line.
+                found.setdefault((task, score, group, *numbers), []).append(block["subset"])
+    if not found:
         return []
-    head = "| " + " | ".join(("task", "subset", "score", "group", *names)) + " |"
+    head = "| " + " | ".join(("task", "score", "group", *names, "samples")) + " |"
+    lines = ["| " + " | ".join((*about, " = ".join(subsets))) + " |" for about, subsets in found.items()]
     return ["", "## Headline scores", "", head, "| --- " * (4 + len(names)) + "|", *lines]
 
 
@@ -146,7 +148,8 @@ def number(value: float | None, *, signed: bool = False) -> str:
 def forest(comparison: Comparison) -> Figure | None:
     """Every run's headline score with its interval, one panel a task; None when nothing is defined."""
     wanted = set(comparison.headlines)
-    panels = []
+    panels: list[tuple[str, dict[str, dict[str, Any]]]] = []
+    drawn: list[Any] = []
     first: set[str] = set()
     for block in comparison.blocks:
         group = "mean" if "mean" in block["groups"] else block["groups"][0]
@@ -154,8 +157,9 @@ def forest(comparison: Comparison) -> Figure | None:
         if key in wanted or (not wanted and block["task"] not in first):
             first.add(block["task"])
             cells = {run: c[group] for run, c in block["rows"].items() if group in c and "value" in c[group]}
-            if any(not np.isnan(c["value"]) for c in cells.values()):
-                panels.append((f"{block['score']}, {block['task']} ({group})", cells))
+            if (key, cells) not in drawn and any(not np.isnan(c["value"]) for c in cells.values()):
+                drawn.append((key, cells))
+                panels.append((f"{block['score']}, {block['task']}, {block['subset']} ({group})", cells))
     if not panels:
         return None
 

@@ -21,6 +21,8 @@ from cxr_max.evaluation.types import Item, Measure
 from cxr_max.folders import is_restricted
 
 FEW_PATIENTS = 10
+COUNTS_OF_CLASSES = ("classes", "majority", "positive", "prevalence", "class_patients")
+"""What would tell how many samples of one class there are."""
 READS = ("auto", "score", "parse", "report")
 UNSEEN = "unseen patients"
 GIVEN = "_given_dx"
@@ -261,7 +263,7 @@ def _suppress(row: dict[str, Any]) -> dict[str, Any]:
     if row["patients"] < FEW_PATIENTS and row["n"]:
         return _hidden(row)
     if any(n < FEW_PATIENTS for n in row.get("class_patients", {}).values()):
-        kept = {k: v for k, v in row.items() if k not in ("classes", "majority", "positive", "class_patients")}
+        kept = {k: v for k, v in row.items() if k not in COUNTS_OF_CLASSES}
         return {**kept, "classes": f"suppressed: one with fewer than {FEW_PATIENTS} patients"}
     return row
 

@@ -114,7 +114,7 @@ def measures(
                 same = plain == texts
                 bare = stats if same else score(predictions=plain, references=truths, **given)
             except MissingExtraError as e:
-                notes = {**notes, f"{name}_not_available": e.problem}
+                notes = {**notes, f"{name}_not_available": f"{e.problem}; {e.next}"}
                 continue
             for group, values in ((profile, stats), (f"{profile}, without Markdown", bare)):
                 how = group + replaced

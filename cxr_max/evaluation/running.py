@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from cxr_max import __version__
-from cxr_max.errors import UsageError
+from cxr_max.errors import DataError, UsageError
 from cxr_max.evaluation import overlap, tasks
 from cxr_max.evaluation.distributed import Processes, processes
 from cxr_max.evaluation.journal import Journal, key_of, merge
-from cxr_max.evaluation.types import Context, Failure, Item, Output, Predictor
+from cxr_max.evaluation.types import Context, Failure, Item, Output, Predictor, Sample
 from cxr_max.folders import output_dir, private_dir, refuse_git, write_atomic
 from cxr_max.progress import track
 from cxr_max.roots import Root
@@ -48,6 +48,7 @@ def load(config: EvalConfig) -> dict[str, list[Item]]:
         UsageError: no task, or a task without questions.
         UnknownNameError: a task that does not exist.
         MissingFileError: a file a task needs is not under the roots.
+        DataError: a file of a task is broken, or names a sample twice.
         and those of `settings`.
     """
     if not config.tasks:
@@ -57,6 +58,9 @@ def load(config: EvalConfig) -> dict[str, list[Item]]:
     for name, items in loaded.items():
         if not items:
             raise UsageError(f"task {name} has no questions under these roots")
+        double = len(items) - len({i.sample.id for i in items})
+        if double:
+            raise DataError(f"{double} of {len(items)} questions of {name} have the id of another: rows stand twice")
     return loaded
 
 
@@ -206,7 +210,18 @@ def _answers(batch: Sequence[Item], predictor: Predictor) -> Iterable[tuple[Item
     """Answers to a batch; a question whose images are not there is none that a model could answer."""
     yield from ((i, Failure("image not found")) for i in batch if not i.sample.images)
     rest = [i for i in batch if i.sample.images]
-    yield from zip(rest, predictor.predict([i.sample for i in rest]), strict=True)
+    answers = predictor.predict([i.sample for i in rest])
+    yield from ((i, _sound(i.sample, a)) for i, a in zip(rest, answers, strict=True))
+
+
+def _sound(sample: Sample, answer: Output | Failure) -> Output | Failure:
+    """The answer, or a failure where its scores are none: NaN, or not one an option."""
+    scores = answer.scores if isinstance(answer, Output) and sample.options else None
+    if scores is None:
+        return answer
+    if len(scores) != len(sample.options):
+        return Failure(f"{len(scores)} scores for {len(sample.options)} options")
+    return Failure("a score of an option is NaN") if any(s != s for s in scores) else answer
 
 
 def _about(questions: str, item: Item) -> dict[str, str]:

@@ -17,7 +17,9 @@ from cxr_max.evaluation.signatures import OF_ROW, comparable
 from cxr_max.folders import write_atomic
 
 COLUMNS = ("task", "score", "group", "subset", "value", "low", "high", "n", "patients", "failed", "empty", "read",
-           "signature")  # fmt: skip
+           "prevalence", "majority", "abstained", "signature")  # fmt: skip
+ABOUT = ("prevalence", "majority", "abstained", "missing_findings", "missing_report")
+"""What stands beside a number where it is known: no accuracy can be read without the majority's."""
 
 
 def write(out: Path, rows: Sequence[dict[str, Any]], run_: dict[str, Any]) -> None:
@@ -54,21 +56,35 @@ def table(rows: Sequence[dict[str, Any]], *, title: str) -> str:
     blocks: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
         blocks.setdefault((row["task"], row["subset"], comparable(row["signature"])), []).append(row)
-    head = ("score", "group", "value", "95 % interval", "n", "patients", "failed", "empty")
+    head = ("score", "group", "value", "95 % interval", "n", "patients", "failed", "empty", "about the samples")
     for (task, subset, how), mine in blocks.items():
         whole = {row["signature"] for row in mine}
         signature = whole.pop() if len(whole) == 1 else f"{how}|{OF_ROW}"
+        missing = dict.fromkeys(str(v) for row in mine for k, v in row.items() if k.endswith("_not_available"))
         lines += [f"## {task}, {subset}", "", "| " + " | ".join(head) + " |"]
-        lines += ["| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |", *map(_line, mine), "", f"`{signature}`", ""]
+        lines += [
+            "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- |",
+            *map(_line, mine),
+            "",
+            f"`{signature}`",
+            "",
+        ]
+        lines += [line for text in missing for line in (text, "")]
     return "\n".join(lines)
 
 
 def _line(row: dict[str, Any]) -> str:
     if "suppressed" in row:
-        return f"| {row['score']} | {row['group']} | {row['suppressed']} | | | | | |"
+        return f"| {row['score']} | {row['group']} | {row['suppressed']} | | | | | | |"
     interval = f"{_text(row['low'])} to {_text(row['high'])}"
     counts = (row.get(name, "") for name in ("n", "patients", "failed", "empty"))
-    return "| " + " | ".join(map(str, (row["score"], row["group"], _text(row["value"]), interval, *counts))) + " |"
+    about = ", ".join(f"{name} {_short(row[name])}" for name in ABOUT if row.get(name) is not None)
+    cells = (row["score"], row["group"], _text(row["value"]), interval, *counts, about)
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.3f}" if isinstance(value, float) else value
 
 
 def _text(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 
 from cxr_max import evaluation, synth
 from cxr_max.errors import DataError, MissingFileError, UnknownNameError, UsageError
-from cxr_max.evaluation import ask, labelled, overlap, predictors, score_files, tasks
+from cxr_max.evaluation import ask, grading, labelled, metrics, overlap, predictors, score_files, tasks
 from cxr_max.evaluation.answers import report_answer
-from cxr_max.evaluation.types import Context, Item, Output, Sample
+from cxr_max.evaluation.types import Context, Failure, Item, Output, Sample
 from cxr_max.roots import Root
 from cxr_max.schema import FINDINGS
 from tests.evaluation import worlds
@@ -63,7 +64,19 @@ def test_several_answers_are_a_vote_and_a_share() -> None:
     tie = item(Output("Yes.", None, ("Yes.", "No.")))
     assert (ask.choice(tie, "samples:2"), ask.margin(tie, "samples:2")) == (None, 0.5)
     assert ask.how([said, tie]) == "parse", "answers asked differently often have no common reading of votes"
-    assert ask.margin(item(None), "samples:4") == 0.5
+    assert math.isnan(ask.margin(item(None), "samples:4"))
+    assert math.isnan(ask.margin(item(Output("?", None, ("?", "who knows"))), "samples:2"))
+
+
+def test_an_abstention_is_wrong_in_a_ranking_too() -> None:
+    """Of 2 x 2 pairs, that of the two answers is in order; the three with an abstention are lost."""
+    said = [(1, Output("", (2.0, 0.0))), (1, Failure("x")), (0, Output("", (1.0, 0.0))), (0, None)]
+    items = [replace(item(output), target=target) for target, output in said]
+    measure = ask.auc_measure(items, "Edema", "score")
+    assert metrics.get("auc").aggregate(measure.stats)["auc"] == [0.25]
+    assert {k: measure.notes[k] for k in ("n", "failed", "abstained", "prevalence")} == {
+        "n": 4, "failed": 2, "abstained": 2, "prevalence": 0.5,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -178,10 +191,11 @@ def test_cells_over_few_patients_are_hidden_also_in_their_counts(
     # 12 patients in all, of whom 9 have a finding and 3 do not: the scores may be shown, the counts may not.
     of_findings = [r for r in hidden if r["group"] not in ("mean",)]
     assert of_findings
-    assert all("value" in r and "majority" not in r and "class_patients" not in r for r in of_findings)
+    hidden_counts = set(grading.COUNTS_OF_CLASSES) - {"classes"}
+    assert all("value" in r and not hidden_counts & set(r) for r in of_findings)
     assert all("suppressed" in str(r["classes"]) for r in of_findings)
     text = "".join((out / n).read_text() for n in ("scores.json", "table.md", "table.csv"))
-    assert '"majority"' not in text
+    assert not any(f'"{name}"' in text or f"{name} 0." in text for name in hidden_counts)
     assert (out / ".gitignore").read_text() == "*\n"
     assert out.stat().st_mode & 0o077 == 0
     few = evaluation.grade(out, draws=20, training_patients={f"1000000{i}" for i in range(1, 5)})

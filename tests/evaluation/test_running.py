@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 from cxr_max import evaluation
-from cxr_max.errors import DataError, MissingFileError, RestrictedDataError, UnknownNameError, UsageError
+from cxr_max.errors import (
+    CxrMaxWarning,
+    DataError,
+    MissingFileError,
+    RestrictedDataError,
+    UnknownNameError,
+    UsageError,
+)
 from cxr_max.evaluation import predictors, score_files, signatures
 from cxr_max.evaluation.types import Context, Failure, Output, Sample
 from tests.evaluation import worlds
@@ -70,7 +77,8 @@ def test_failures_are_recorded_asked_again_and_counted(tmp_path: Path) -> None:
     evaluation.run(config, lambda: Counting(fail=True))
     rows = evaluation.grade(config.out, draws=10)
     assert all(r["failed"] == r["n"] for r in rows)
-    assert all(r["value"] == 0.5 for r in rows if r["group"] != "mean")
+    assert all(r["value"] == 0 for r in rows), "an abstention is wrong"
+    assert all(r["abstained"] == r["n"] for r in rows if r["group"] != "mean")
     again = Counting()
     evaluation.run(config, lambda: again)
     assert len(again.asked) == 240
@@ -85,7 +93,7 @@ def test_grading_is_repeatable_and_carries_signature_and_interval(tmp_path: Path
     mean = next(r for r in rows if r["group"] == "mean")
     assert mean["low"] < mean["value"] < mean["high"]
     assert 0.3 < mean["value"] < 0.7
-    assert "zero_shot_chestx_det10 v1" in mean["signature"]
+    assert "zero_shot_chestx_det10 v2" in mean["signature"]
     assert "auc v1|profile score|" in mean["signature"]
     table = (config.out / "table.md").read_text()
     assert signatures.comparable(mean["signature"]) in table
@@ -221,6 +229,11 @@ def test_killed_fifty_times_it_ends_like_an_uninterrupted_run(tmp_path: Path) ->
         ('{"id": "a"}\n', DataError, "line 1"),
         ('{"id": "0.png/Mass", "output": "a"}\n{"id": "0.png/Mass", "output": "b"}\n', DataError, "second time"),
         ('{"id": "0.png/Mass", "output": "a", "scores": [NaN, 1]}\n', DataError, "NaN"),
+        ('{"id": "0.png/Mass", "output": "a", "scores": [0.5]}\n', DataError, "each of 2 options"),
+        ('{"id": "0.png/Mass", "output": "a", "scores": 3}\n', DataError, "line 1"),
+        ('{"id": "0.png/Mass", "output": "a", "scores": ["x", 1]}\n', DataError, "line 1"),
+        ("[1]\n", DataError, "line 1"),
+        ('{"id": "0.png/Mass", "output"', DataError, "line 1"),
         ('{"id": "other split", "output": "a"}\n', UsageError, "none of the 1 ids"),
     ],
 )
@@ -233,8 +246,11 @@ def test_a_bad_file_of_predictions(content: str, error: type[Exception], said: s
 def test_a_file_that_lacks_samples_is_scored_with_the_same_denominator(tmp_path: Path) -> None:
     rows = [{"id": f"{i}.png/Mass", "output": "yes"} for i in range(10)]
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rows.append({"id": "9999.png/Mass", "output": "of another split"})
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config = _config(tmp_path)
-    evaluation.run(config, lambda: predictors.make("file", {"path": str(tmp_path / "p.jsonl")}))
+    with pytest.warns(CxrMaxWarning, match="answers 10 of 240 questions, the others fail; 1 of its ids"):
+        evaluation.run(config, lambda: predictors.make("file", {"path": str(tmp_path / "p.jsonl")}))
     mass = next(r for r in evaluation.grade(config.out, draws=10) if r["group"] == "Mass")
     assert (mass["n"], mass["failed"]) == (24, 14)
     with pytest.raises(MissingFileError):
@@ -294,3 +310,54 @@ def test_a_table_never_mixes_signatures_in_one_block() -> None:
            "patients": 20, "failed": 0}  # fmt: skip
     text = score_files.table([{**row, "signature": "a"}, {**row, "signature": "b"}], title="x")
     assert text.count("## t, all") == 2
+
+
+class Scores(Counting):
+    """Answers with scores of its own."""
+
+    def __init__(self, *scores: float) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[Output | Failure]:
+        yield from (Output("yes", self.scores) for _ in samples)
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [((float("nan"), 0.0), "NaN"), ((0.0,), "1 scores for 2 options"), ((0.0, 1.0, 2.0), "3 scores for 2 options")],
+    ids=["nan", "one", "three"],
+)
+def test_scores_that_are_none_are_failures_of_their_samples(
+    scores: tuple[float, ...], reason: str, tmp_path: Path
+) -> None:
+    config = _config(tmp_path)
+    evaluation.run(config, lambda: Scores(*scores))
+    assert all(reason in row["failed"] for row in _journal(tmp_path))
+    assert all(r["failed"] == r["n"] for r in evaluation.grade(config.out, draws=5))
+
+
+def test_options_that_are_both_impossible_lean_to_neither(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    evaluation.run(config, lambda: Scores(float("-inf"), float("-inf")))
+    assert {r["value"] for r in evaluation.grade(config.out, draws=5)} == {0.5}
+
+
+def test_rows_that_stand_twice_are_an_error(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    table = tmp_path / "det10" / "test.json"
+    table.write_text(json.dumps(json.loads(table.read_text()) + json.loads(table.read_text())[:2]))
+    with pytest.raises(DataError, match="20 of 260 questions"):
+        evaluation.run(config, Counting)
+
+
+def test_what_belongs_beside_a_number_stands_in_the_table(tmp_path: Path) -> None:
+    roots = worlds.ms_cxr_t(tmp_path / "world")
+    (tmp_path / "world" / "SYNTHETIC").touch()
+    config = evaluation.EvalConfig(("ms_cxr_t_presence_blank0",), tmp_path / "run", Context(roots))
+    evaluation.run(config, Counting)
+    rows = evaluation.grade(config.out, draws=5)
+    edema = next(r for r in rows if (r["score"], r["group"]) == ("accuracy", "Edema"))
+    assert edema["prevalence"] == edema["classes"]["yes"] / edema["n"]
+    line = next(x for x in (config.out / "table.md").read_text().splitlines() if x.startswith("| accuracy | Edema |"))
+    assert f"prevalence {edema['prevalence']:.3f}, majority {edema['majority']:.3f}" in line

@@ -51,7 +51,7 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
 def test_a_signature_says_everything_beside_every_number(runs: Path) -> None:
     for row in rows_of(runs / "whole"):
         parts = row["signature"].split("|")
-        assert parts[1:7] == [f"{TASK} v1", "auc v1", "profile parse", "section none", "tokens none", "read parse"]
+        assert parts[1:7] == [f"{TASK} v2", "auc v1", "profile parse", "section none", "tokens none", "read parse"]
         assert parts[7].startswith("prompt ")
         assert parts[8:] == [
             "images", "samples all", "cluster bootstrap 20, seed 4",
@@ -116,8 +116,9 @@ def test_headline_scores_of_all_runs_stand_at_the_top(runs: Path, tmp_path: Path
     (tmp_path / "scores.json").write_text((runs / "whole" / "scores.json").read_text())
     found = compare(CompareConfig((runs / "whole", tmp_path), draws=20, seed=4))
     assert found.headlines == ((TASK, "auc", "mean"),)
-    line = next(x for x in comparison_page.markdown(found).splitlines() if x.startswith(f"| {TASK} | all | auc | mean"))
+    line = next(x for x in comparison_page.markdown(found).splitlines() if x.startswith(f"| {TASK} | auc | mean |"))
     assert line.count("n 240") == 2
+    assert line.endswith("| all |")
 
 
 def test_the_gate_refuses_scores_over_other_samples(runs: Path) -> None:
@@ -159,3 +160,6 @@ def test_a_difference_over_the_same_samples_is_one_hypothesis(tmp_path: Path) ->
     assert {b["subset"] for b in found.blocks} == {"all", "unseen patients"}
     assert {d["subset"] for d in found.differences} == {"all"}
     assert found.families["headline"]["size"] == 1
+    text = comparison_page.markdown(found)
+    assert sum("| all = unseen patients |" in line for line in text.splitlines()) == 1
+    assert comparison_page.forest(found) is not None

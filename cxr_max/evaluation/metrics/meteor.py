@@ -3,6 +3,9 @@
 Per-report statistics come from the program; the corpus score is computed from their sums (not the mean of reports), by
 the published formula with the program's English parameters. Range [0, 1]. Source: Denkowski and Lavie 2014.
 
+Of a text of more than 4,000 words, which no report is, the first 4,000 are scored: at a megabyte the program runs out
+of memory, and would take all other reports with it.
+
 The jar is taken from `$CXR_MAX_METEOR_JAR`, else from an installed pycocoevalcap.
 """
 
@@ -20,13 +23,14 @@ import numpy as np
 from cxr_max.errors import DataError, MissingExtraError
 from cxr_max.evaluation.text import prepare
 
-NAME, VERSION = "meteor", "1"
+NAME, VERSION = "meteor", "2"
 ALONE = True
 TOKENS = "meteor-1.5 -norm"
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 STAGE_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 """Exact, stem, synonym, paraphrase; printed by the program at its start."""
 COLUMNS = 23
+MAX_WORDS = 4_000
 INSTALL = "install Java 8 or newer, then: pip install --no-deps pycocoevalcap==1.2"
 
 
@@ -88,7 +92,7 @@ def _ask(to: IO[str], back: IO[str], hypothesis: str, references: list[str]) -> 
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.replace("|||", " ").split())
+    return " ".join(text.replace("|||", " ").split()[:MAX_WORDS])
 
 
 def aggregate(stats_SK: Any, weights_DS: Any) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_max.errors import DataError, MissingFileError, UsageError
+from cxr_max.errors import CxrMaxWarning, DataError, MissingFileError, UsageError
 from cxr_max.evaluation.types import Failure, Item, Output, Sample
 
 NAME = "file"
@@ -26,12 +27,28 @@ class File:
         self._answers = _read(content, path.name)
 
     def prepare(self, items: Sequence[Item]) -> None:
-        """Check that the file is about these questions.
+        """Check that the file is about these questions; say how many of them it lacks.
 
         Raises:
             UsageError: it answers none of them, so it belongs to another task or split.
+            DataError: it has scores, and not one for each option.
         """
-        if items and not any(i.sample.id in self._answers for i in items):
+        asked = [i.sample for i in items if i.asked]
+        mine = [s for s in asked if s.id in self._answers]
+        wrong = [s for s in mine if s.options and len(self._answers[s.id].scores or s.options) != len(s.options)]
+        if wrong:
+            raise DataError(
+                f"{len(wrong)} lines of the file have not one score for each of {len(wrong[0].options)} options"
+            )
+        if mine and len(mine) < len(asked):
+            others = len(self._answers) - len(mine)
+            warnings.warn(
+                f"the file answers {len(mine)} of {len(asked)} questions, the others fail; "
+                f"{others} of its ids are no question of this task",
+                CxrMaxWarning,
+                stacklevel=2,
+            )
+        if items and not mine:
             raise UsageError(
                 f"none of the {len(self._answers)} ids in the file is one of the {len(items)} samples of the task",
                 next="check that the predictions are for this task and split",

@@ -7,7 +7,7 @@ from cxr_max.evaluation.sets import chestx_det10
 from cxr_max.evaluation.sets.files import images
 from cxr_max.evaluation.types import Context, Item, Measure
 
-NAME, VERSION, MIMIC = "zero_shot_chestx_det10", "1", False
+NAME, VERSION, MIMIC = "zero_shot_chestx_det10", "2", False
 QUESTIONS, PROMPT = NAME, "presence"
 
 

@@ -7,7 +7,7 @@ from cxr_max.evaluation.sets import chestxray14
 from cxr_max.evaluation.sets.files import images
 from cxr_max.evaluation.types import Context, Item, Measure
 
-NAME, VERSION, MIMIC = "zero_shot_chestxray14", "1", False
+NAME, VERSION, MIMIC = "zero_shot_chestxray14", "2", False
 QUESTIONS, PROMPT = NAME, "presence"
 
 

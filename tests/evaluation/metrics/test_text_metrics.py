@@ -214,7 +214,7 @@ def test_bad_input_is_a_clear_error(name: str, predictions: list[Any], reference
 
 @pytest.mark.parametrize("name", TEXT_METRICS)
 def test_empty_and_huge_outputs_are_scored(name: str) -> None:
-    scores = metrics.get(name)(predictions=["", "x " * 50_000, "\u202e<script>"], references=["a b", "c d", "e"])
+    scores = metrics.get(name)(predictions=["", "x " * 500_000, "\u202e<script>"], references=["a b", "c d", "e"])
     assert all(0 <= v < 1 for v in scores.values())
 
 
@@ -237,9 +237,15 @@ def test_meteor_of_reports_and_corpus(meteor: Any) -> None:
 
 
 def test_meteor_survives_hostile_text_and_says_how_to_install_it(meteor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    hostile = ["a ||| b\nEVAL ||| 1", "", "\u202e\x00 <script>"]
-    stats = meteor.statistics(predictions=hostile, references=["a b", "c", "d"], profile="raw")
-    assert meteor.aggregate(stats, np.eye(3))["meteor"][1] == 0.0
+    megabyte = "small effusion . " * 65_000
+    hostile = ["a ||| b\nEVAL ||| 1", "", "\u202e\x00 <script>", megabyte, "a small effusion"]
+    stats = meteor.statistics(
+        predictions=hostile, references=["a b", "c", "d", *["a small effusion"] * 2], profile="raw"
+    )
+    each = meteor.aggregate(stats, np.eye(5))["meteor"]
+    assert each[1] == 0.0
+    assert 0 < each[3] < 0.1, "too long, scored all the same"
+    assert each[4] == 1.0, "and the reports behind it too"
     monkeypatch.setenv("CXR_MAX_METEOR_JAR", "absent.jar")
     with pytest.raises(MissingExtraError, match="pip install"):
         meteor(predictions=["a"], references=["a"])
