@@ -5,8 +5,11 @@ so that `--help` stays fast; the work is reached through the lazy attributes of 
 """
 
 import importlib
+import os
 import pkgutil
 import sys
+import traceback
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -19,6 +22,8 @@ ORDER = (
     "train", "consensus", "eval", "grade", "compare", "bench", "doctor", "roots",
 )  # fmt: skip
 """How `--help` lists the verbs: along the way the data flow. A verb that is not named here comes last."""
+TRACEBACK = "CXR_MAX_TRACEBACK"
+"""Set to 1, an error that is not ours is shown whole, which may quote restricted data."""
 
 
 def application() -> typer.Typer:
@@ -60,7 +65,7 @@ def _main(
 
 
 def main() -> None:
-    """Entry point: exit 0 done, 1 check failed, 2 wrong use, 3 bad data."""
+    """Entry point: exit 0 done, 1 check failed, 2 wrong use, 3 bad data or an error that nobody foresaw."""
     try:
         application()()
     except CxrMaxError as e:
@@ -69,6 +74,26 @@ def main() -> None:
         if not e.next:
             console.print(f"  next: {' '.join(_verb(sys.argv[1:]))} --help", style="red", markup=False)
         sys.exit(e.exit_code)
+    except Exception as e:
+        if os.environ.get(TRACEBACK) == "1":
+            raise
+        _unexpected(e)
+        sys.exit(3)
+
+
+def _unexpected(error: Exception) -> None:
+    """Say where an error of another package stopped us, and not what it says: it may quote a row or a report."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    ours = next((f for f in reversed(traceback.extract_tb(error.__traceback__)) if "cxr_max" in f.filename), last)
+    where = f"{Path(ours.filename).name}:{ours.lineno}"
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(
+        f"error: {type(error).__module__}.{type(error).__name__} at {where}; what it says is not shown, since it may "
+        "quote restricted data\n  next: cxr-max verify RELEASE, and cxr-max mimic check, find damaged files; "
+        f"{TRACEBACK}=1 shows everything",
+        style="red",
+        markup=False,
+    )
 
 
 def _verb(arguments: list[str]) -> list[str]:

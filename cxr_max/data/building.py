@@ -17,7 +17,7 @@ from cxr_max.data.shapes import Mapped, load_mapping
 from cxr_max.data.sources import Source, find
 from cxr_max.errors import DataError, UsageError
 from cxr_max.folders import is_restricted, new_dir, output_dir, refuse_git
-from cxr_max.mimic import open_root
+from cxr_max.mimic import open_root, tables
 from cxr_max.progress import track
 from cxr_max.schema import TABLES
 from cxr_max.teachers import display_name
@@ -161,7 +161,8 @@ def _tables(read: Ingested, config: BuildConfig) -> _Tables:
     frame, notes = read.frame, list[str]()
     if config.mimic_roots:
         root = open_root(*config.mimic_roots)
-        images = root.splits().join(root.metadata().select("dicom_id", "view"), on="dicom_id", how="left").collect()
+        views = root.metadata().select("dicom_id", "view")
+        (images,) = tables.collect(root.splits().join(views, on="dicom_id", how="left"))
         frame = resolve.look_up(frame, images, read.rejected)
     frame = resolve.settle(frame, read.rejected)
     frame, pairs = resolve.split_pairs(frame)

@@ -19,7 +19,7 @@ from cxr_max.data import identity
 from cxr_max.data.swap import draft_file
 from cxr_max.errors import DataError, MissingFileError, UnknownNameError, UsageError
 from cxr_max.folders import is_restricted
-from cxr_max.mimic import MimicRoot
+from cxr_max.mimic import MimicRoot, tables
 from cxr_max.schema import FINDINGS, canonical_split
 
 UNITS = {"study": "study_id", "patient": "subject_id"}
@@ -80,7 +80,7 @@ def draw(root: MimicRoot, config: SampleConfig) -> Sampled:
             raise UnknownNameError.of("stratum", name, ("view", *FINDINGS))
     split = canonical_split(config.split)
     views = root.metadata().select("dicom_id", "view")
-    images = root.splits().filter(pl.col("split") == split).join(views, on="dicom_id", how="left").collect()
+    (images,) = tables.collect(root.splits().filter(pl.col("split") == split).join(views, on="dicom_id", how="left"))
     images = images.select("dicom_id", "subject_id", "study_id", "split", "view").sort("dicom_id")
     if images.is_empty():
         raise DataError(f"the split table holds no image of {split}")
@@ -126,7 +126,7 @@ def patients(path: Path) -> set[int]:
 
 def _positive(root: MimicRoot) -> pl.DataFrame:
     """One row per study: whether each of the 14 labels is 1."""
-    found: pl.DataFrame = root.labels("chexpert").collect()
+    (found,) = tables.collect(root.labels("chexpert"))
     return found.select("study_id", (pl.col(FINDINGS) == 1).fill_null(False))
 
 

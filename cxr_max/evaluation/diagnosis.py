@@ -49,7 +49,7 @@ def items(context: Context, split: str) -> list[Item]:
     )
     root = mimic.open_root(*context.paths(*MIMIC_ROOTS))
     # A release knows no views; a side cannot be told from a lateral image.
-    views = root.metadata().filter(pl.col("view_class") == "frontal").select("dicom_id").collect()
+    (views,) = mimic.tables.collect(root.metadata().filter(pl.col("view_class") == "frontal").select("dicom_id"))
     found = locate.images(root, wanted.join(views, on="dicom_id", how="semi").sort("instance_id"))
     if found.is_empty() or found["path"].is_null().all():
         raise MissingFileError(f"no image of split {split} is under the MIMIC-CXR roots", next="cxr-max mimic check")

@@ -42,7 +42,8 @@ def pairs(context: Context) -> tuple[pl.DataFrame, pl.DataFrame]:
             f"none of the {rows.height} MS-CXR-T images lies under the MIMIC-CXR roots",
             next="cxr-max mimic check; then --mimic-root PATH with the images",
         )
-    return rows, root.labels("chexpert").select("study_id", *FINDINGS).collect()
+    (labels,) = mimic.tables.collect(root.labels("chexpert").select("study_id", *FINDINGS))
+    return rows, labels
 
 
 def presence(context: Context, gold: Gold, *, given_dx: bool = False) -> list[Item]:

@@ -35,9 +35,10 @@ def items(context: Context, *, by_study: bool, given_dx: bool = False) -> list[I
         MissingFileError: a table, all reports or all images are missing.
     """
     root = mimic.open_root(*context.paths(*MIMIC_ROOTS))
-    images = root.splits().filter(pl.col("split") == "test").select("dicom_id", "subject_id", "study_id").collect()
+    test = root.splits().filter(pl.col("split") == "test")
+    (images,) = mimic.tables.collect(test.select("dicom_id", "subject_id", "study_id"))
     if by_study:
-        views = root.metadata().select("dicom_id", "view_class").collect()
+        (views,) = mimic.tables.collect(root.metadata().select("dicom_id", "view_class"))
         images = images.join(views, on="dicom_id").filter(pl.col("view_class") == "frontal")
     located = locate.images(root, images).sort("study_id", "dicom_id")
     key = "study_id" if by_study else "dicom_id"
@@ -55,7 +56,8 @@ def items(context: Context, *, by_study: bool, given_dx: bool = False) -> list[I
 
 
 def _diagnoses(root: mimic.MimicRoot) -> dict[int, tuple[str, ...]]:
-    rows = root.labels("chexpert").collect().iter_rows(named=True)
+    (labels,) = mimic.tables.collect(root.labels("chexpert"))
+    rows = labels.iter_rows(named=True)
     return {row["study_id"]: ask.diagnoses(row) for row in rows}
 
 

@@ -109,7 +109,8 @@ def _annotated(path: Path) -> list[str]:
 @lru_cache(2)
 def _of_train(places: tuple[Path, ...], least: int) -> Vocabulary:
     root = mimic.open_root(*places)
-    images = root.splits().filter(pl.col("split") == TRAIN).select("dicom_id", "subject_id", "study_id").collect()
+    train = root.splits().filter(pl.col("split") == TRAIN)
+    (images,) = mimic.tables.collect(train.select("dicom_id", "subject_id", "study_id"))
     wanted = images.select(pl.col("dicom_id").alias("instance_id"), "subject_id", "study_id")
     texts = reports.references(root, wanted)["findings"].drop_nulls().to_list()
     if not texts:

@@ -128,3 +128,15 @@ def test_every_error_ends_with_what_to_do(args: list[str], next_step: str) -> No
     assert done.returncode in (2, 3)
     assert done.stderr.strip().splitlines()[-1].startswith("  next: ")
     assert next_step in done.stderr
+
+
+def test_an_error_of_another_package_is_named_and_not_quoted(tmp_path: Path) -> None:
+    code = "import cxr_max.cli, cxr_max.doctor\ndef examine(): raise KeyError('SECRET TEXT')\n"
+    code += "cxr_max.doctor.examine = examine\nimport sys; sys.argv = ['cxr-max', 'doctor']; cxr_max.cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "KeyError" in done.stderr
+    assert "SECRET" not in done.stdout + done.stderr
+    shown = {**os.environ, cli.TRACEBACK: "1"}
+    whole = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=shown)
+    assert "SECRET TEXT" in whole.stderr

@@ -1,5 +1,6 @@
 """The sample depends on ids and seed alone, keeps strata, and leaves evaluation patients out."""
 
+import gzip
 import hashlib
 import json
 import subprocess
@@ -165,3 +166,15 @@ def test_a_world_becomes_a_release_and_mimic_fills_it(world: Path, tmp_path: Pat
     assert (joined["split"] == joined["split_right"]).all()
     assert (joined["subject_id"] == joined["subject_id_right"]).all()
     assert instances["view"].null_count() < instances.height
+
+
+def test_a_damaged_table_is_named_and_its_cells_are_not(world: Path, tmp_path: Path) -> None:
+    for file in (world / "mimic").glob("*.csv.gz"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    table = next(tmp_path.glob("*-split.csv.gz"))
+    lines = gzip.decompress(table.read_bytes()).decode().splitlines()
+    lines[3] = ",".join("SECRET" for _ in lines[3].split(","))
+    table.write_bytes(gzip.compress("\n".join(lines).encode()))
+    with pytest.raises(DataError) as caught:
+        draw(mimic.open_root(tmp_path), SampleConfig(0.5))
+    assert "SECRET" not in str(caught.value)

@@ -243,4 +243,19 @@ def silenced(root: Path) -> list[str]:
     ]
 
 
-ALL = (import_order, cycles, late_imports, limits, plugins, docstrings, prints, machine_paths, silenced)
+_COLLECTED = re.compile(
+    r"\.(?:metadata|splits|labels)\((?:[^()]|\([^()]*\))*\)(?:\.\w+\((?:[^()]|\([^()]*\))*\))*\.collect\(\)"
+)
+
+
+def quoting(root: Path) -> list[str]:
+    """Tables of MIMIC-CXR collected by Polars itself, whose errors quote cells; `mimic.tables.collect` does not."""
+    return [
+        f"{path.relative_to(root)}:{number}: use mimic.tables.collect"
+        for path in sources(root)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if _COLLECTED.search(line)
+    ]
+
+
+ALL = (import_order, cycles, late_imports, limits, plugins, docstrings, prints, machine_paths, silenced, quoting)

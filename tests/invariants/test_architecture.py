@@ -27,6 +27,7 @@ PLANTED = {
     "docstrings": ("cxr_max/planted.py", '"""A module."""\n\n\ndef f():\n    pass\n'),
     "prints": ("cxr_max/planted.py", '"""A module."""\n\nprint(1)\n'),
     "machine_paths": ("cxr_max/planted.py", '"""Reads /' + 'home/someone/data."""\n'),
+    "quoting": ("cxr_max/planted.py", '"""A module."""\n\nx = root.labels("chexpert").select("a").collect()\n'),
     "silenced": ("cxr_max/planted.py", '"""A module."""\n\nimport x  # ' + "noqa\n"),
 }
 

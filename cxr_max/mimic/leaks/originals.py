@@ -17,7 +17,7 @@ import polars as pl
 
 from cxr_max.errors import DataError
 from cxr_max.folders import cache_dir, sibling
-from cxr_max.mimic import reports
+from cxr_max.mimic import reports, tables
 from cxr_max.mimic.layout import MimicRoot
 from cxr_max.mimic.leaks import phrases
 from cxr_max.mimic.leaks.formats import Data
@@ -79,7 +79,8 @@ class Originals:
         """All dicom_ids of the root, from its tables, else from the names of its images."""
         for name, table in (("metadata", self.root.metadata), ("split", self.root.splits)):
             if self.root.has(name):
-                return frozenset(table().select("dicom_id").collect().to_series())
+                (found,) = tables.collect(table().select("dicom_id"))
+                return frozenset(found.to_series())
         names = (Path(path).stem for paths in self.sizes.values() for path in paths)
         return frozenset(name for name in names if DICOM_ID.fullmatch(name))
 
@@ -97,14 +98,15 @@ class Originals:
         ]
         if not frames:
             return pl.DataFrame(schema={"study_id": pl.Int64, "labeler": pl.String} | dict.fromkeys(FINDINGS, pl.Int8))
-        return pl.concat(frames).collect()
+        return pl.concat(tables.collect(*frames))
 
     @cached_property
     def studies(self) -> pl.DataFrame:
         """dicom_id and study_id i64 of each image, from the tables; empty without them."""
         for name, table in (("metadata", self.root.metadata), ("split", self.root.splits)):
             if self.root.has(name):
-                return table().select("dicom_id", pl.col("study_id").cast(pl.Int64)).collect()
+                (found,) = tables.collect(table().select("dicom_id", pl.col("study_id").cast(pl.Int64)))
+                return found
         return pl.DataFrame(schema={"dicom_id": pl.String, "study_id": pl.Int64})
 
     def has_image(self, data: Data) -> bool:
