@@ -1,6 +1,7 @@
 """Every recipe, shrunk: all its stages for two steps, by the command's own way."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from cxr_max import align, recipes
+from cxr_max.align import scratch
 from cxr_max.errors import UnknownNameError, UsageError
 from cxr_max.recipes import _parts, apo_loop, paper_qwen2_5_vl_7b, released_script, tiny_cpu
 from tests import tiny_world
@@ -98,6 +100,42 @@ def test_the_scripts_settings_are_those_of_the_scripts(tiny: Tiny, tmp_path: Pat
     assert second.method == "dpo_pairs"
 
 
+def test_what_tiny_cpu_does_otherwise_than_the_paper(tiny: Tiny, tmp_path: Path) -> None:
+    where = {"release": tiny.release, "out": tmp_path, "mimic_root": tiny.root}
+    sight, sft, _, apo = tiny_cpu.build(**where)
+    assert (sight.model.freeze_vision, sft.model.freeze_vision, apo.model.freeze_vision) == (False, True, True)
+    assert sft.optimizer.groups == 1
+    assert (apo.optimizer.learning_rate, apo.hyper) == (1e-5, {"beta": 0.1, "nll_weight": 1.0})
+    assert "apo_learning_rate=1e-4 nll_weight=0" in (tiny_cpu.__doc__ or "")
+    # Weights at random have yet to learn to see; other methods have no anchor.
+    blind, _, pairs = tiny_cpu.build(**where, sight_epochs=0, method="dpo_pairs")
+    assert not blind.model.freeze_vision
+    assert pairs.hyper == {"beta": 0.1}
+
+
+@pytest.mark.parametrize("recipe", [tiny_cpu, paper_qwen2_5_vl_7b, released_script], ids=lambda r: r.NAME)
+def test_shrunk_is_the_same_run_but_for_its_size(recipe: Any, tiny: Tiny, tmp_path: Path) -> None:
+    where = {"release": tiny.release, "out": tmp_path, "mimic_root": tiny.root}
+    whole, shrunk = recipe.build(**where), recipe.build(**where, shrink=True)
+    assert [type(s) for s in whole] == [type(s) for s in shrunk]
+    for one, other in zip(whole, shrunk, strict=True):
+        differ = {f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)}
+        if isinstance(one, align.TrainConfig):
+            assert differ <= {"model", "limit", "max_steps", "max_completion"}
+            assert (other.limit, other.max_steps) == (10, 2)
+            models = [vars(s.model) | {"pretrained": None, "scratch": None, "dtype": ""} for s in (one, other)]
+            assert models[0] == models[1]
+        else:
+            assert differ <= {"hyper"}
+    text, vision = (getattr(shrunk[0].model.scratch, n) for n in ("text", "vision"))
+    assert not text
+    assert not vision
+    scratch.write(shrunk[0].model, ["There is an effusion."] * 50, tmp_path / "base", seed=0)
+    config = align.students.load_model(tmp_path / "base", dtype=torch.float32).config
+    assert (config.text_config.num_hidden_layers, config.text_config.hidden_size) == (2, 64)
+    assert config.vision_config.depth == 2
+
+
 @pytest.mark.parametrize("recipe", [paper_qwen2_5_vl_7b, released_script], ids=lambda r: r.NAME)
 def test_every_open_point_names_documents_and_choice(recipe: Any) -> None:
     assert all(isinstance(d, _parts.Decision) and d.setting and d.documents and d.taken for d in recipe.DECISIONS)
@@ -167,7 +205,15 @@ def test_the_teaching_loop_gives_the_trainers_numbers(tiny: Tiny, tmp_path: Path
     settings = apo_loop.Settings(learning_rate=1e-3, max_steps=5)
     optimizer = align.Optimizer(learning_rate=1e-3, groups=2)
     trained = align.train(
-        second.with_(release=made.folder, max_steps=5, optimizer=optimizer, limit=None, teachers=(), fraction=1.0)
+        second.with_(
+            release=made.folder,
+            hyper={"beta": 0.1},
+            max_steps=5,
+            optimizer=optimizer,
+            limit=None,
+            teachers=(),
+            fraction=1.0,
+        )
     )
     groups = [g for g in apo_loop.groups_of(made.folder, tiny.root, "vote") if g.instance_id in trained.training_ids]
     losses = list(apo_loop.train(first.folder, groups, tmp_path / "loop", settings))
