@@ -51,14 +51,14 @@ def main() -> None:
 
 
 def measure(folder: Path, *, split: str = "test", tiny: bool = False, **options: Any) -> dict[str, Any]:
-    """Everything, below a folder; options go to the recipe."""
+    """Everything, below a folder; options go to the recipe. Figures of `sight`, and `after` it those of sft and apo."""
     synth.write_world(synth.WorldConfig(**(WORLD | ({"subjects": 30} if tiny else {}))), folder / "world")
     data.build([folder / "world" / "raw"], folder / "release")
     options = PASSES | ({"max_steps": 3, "limit": 20} if tiny else {}) | options
     root = (folder / "world" / "mimic",)
     stages = tiny_cpu.build(release=folder / "release", out=folder / "run", mimic_root=root, seed=SEED, **options)
     torch.manual_seed(SEED)
-    figures = {}
+    figures: dict[str, Any] = {}
     for stage in stages:
         if not isinstance(stage, align.TrainConfig):
             align.consensus.run(stage)
@@ -73,7 +73,7 @@ def measure(folder: Path, *, split: str = "test", tiny: bool = False, **options:
             **_course(align.watch.read_log(stage.out / "log.jsonl")),
             **grade(result.folder, folder / "release", root, split, limit=12 if tiny else None, longest=longest),
         }
-    return {"world": WORLD, "options": options, "split": split, "stages": figures}
+    return {"world": WORLD, "options": options, "split": split, **figures.pop("sight"), "after": figures}
 
 
 def _course(rows: list[dict[str, float]]) -> dict[str, float]:
