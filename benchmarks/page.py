@@ -97,6 +97,8 @@ def sources(every: Mapping[str, Mapping[str, Any]]) -> list[str]:
         on, load = result["machine"], result.get("load_at_start")
         peers = [v for v in _versions(result["figures"]) if v]
         versions = [f"{n} {v}" for n, v in result["versions"].items()]
+        lexicon = result["figures"].get("lexicon_version")
+        versions += [f"lexicon {lexicon}"] if lexicon else []
         commit = _commits(result) + (" with changes" if result["modified"] else "")
         state = "not recorded" if load is None else f"{load:.1f} ({'idle' if load < 0.5 * on['cores'] else 'loaded'})"
         if load is not None and len(_of_cases(result)) > 1:

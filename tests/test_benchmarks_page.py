@@ -12,7 +12,7 @@ RESULT = {
     "benchmark": "x", "command": "python -m benchmarks.x", "commit": "0123456789ab", "modified": True,
     "date": "2026-01-02", "machine": {"cores": 2, "memory_gib": 23.5, "processor": "x86_64", "python": "3.11.7"},
     "load_at_start": 3.25, "versions": {"cxr-max": "0.1.0"},
-    "figures": {"ratio": 2.0, "f1": [0.91234, 0.9, 0.92], "none": [None],
+    "figures": {"lexicon_version": "3", "ratio": 2.0, "f1": [0.91234, 0.9, 0.92], "none": [None],
                 "peer": {"versions": {"spacy": "3.8"}, "s": 4.0}},
 }  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_rows_of_a_result(tmp_path: Path) -> None:
     lines = page.sources(every)
     assert "`0123456789ab` with changes | 2026-01-02 | 3.2 (loaded)" in lines[-1]
     assert "0.2 (idle)" in lines[-2]
-    assert lines[-1].endswith("cxr-max 0.1.0, spacy 3.8 |")
+    assert lines[-1].endswith("cxr-max 0.1.0, lexicon 3, spacy 3.8 |")
     assert "`unnamed`" in page.render(tmp_path)
 
 

@@ -26,7 +26,6 @@ from transformers.utils import logging
 
 from cxr_max.align import render
 from cxr_max.align.config import Lora, ModelSpec, TrainConfig
-from cxr_max.align.features import is_frozen
 from cxr_max.align.render import Renderer
 from cxr_max.errors import DataError, MissingFileError, UsageError
 from cxr_max.folders import TRAINING
@@ -282,11 +281,6 @@ def load_weights(model: Any, folder: Path) -> None:
         model.load_state_dict(kept.state_dict())
     except RuntimeError as error:
         raise DataError("the checkpoint holds another model than this stage trains") from error
-
-
-def has_frozen_vision(model: Any) -> bool:
-    """Whether image features may be computed once and kept."""
-    return is_frozen(model.get_base_model() if hasattr(model, "get_base_model") else model)
 
 
 def _dtype(name: str | torch.dtype) -> torch.dtype:
