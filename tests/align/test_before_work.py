@@ -9,10 +9,11 @@ import polars as pl
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from cxr_max import align, folders
+from cxr_max import align, folders, mimic
 from cxr_max.align import gather, plan, training, watch
 from cxr_max.align.config import validate
 from cxr_max.errors import CxrMaxError, CxrMaxWarning, DataError, UsageError
+from cxr_max.mimic.guard import guard
 from tests import tiny_world
 from tests.tiny_world import Tiny
 
@@ -115,6 +116,14 @@ def test_real_data_never_go_to_a_hub_and_carry_their_notice(
     for folder in (final, tmp_path / "out", tmp_path / "out" / "checkpoint-1"):
         assert folder.stat().st_mode & 0o077 == 0
         assert (folder / ".gitignore").read_text() == "*\n"
+    # Where it lies it may lie; copied out, by its files alone, the guard knows it for what it is.
+    assert guard(final, mimic.open_root(tiny.root)).ok
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    for name in ("model.safetensors", "training.json"):
+        shutil.copy(final / name, copied)
+    leaks = guard(copied, mimic.open_root(tiny.root)).leaks
+    assert "model.safetensors" in {Path(leak.where).name for leak in leaks}
 
 
 class _Kept:
