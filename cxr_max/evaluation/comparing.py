@@ -223,7 +223,7 @@ def _same_samples(block: dict[str, Any], cells: dict[str, dict[str, Any]]) -> bo
 def _counted(block: dict[str, Any]) -> str:
     """The runs of a block with the number of samples of the group that stands for it."""
     group = "mean" if "mean" in block["groups"] else block["groups"][0]
-    n = next(cells[group]["n"] for cells in block["rows"].values() if group in cells)
+    n = next(cells[group].get("n", "unknown") for cells in block["rows"].values() if group in cells)
     return f"{', '.join(block['rows'])} (n {n})"
 
 

@@ -67,9 +67,12 @@ def _read(content: bytes, name: str) -> dict[str, Output]:
             continue
         try:
             row = json.loads(line)
-            key, text, scores = str(row["id"]), str(row["output"]), row.get("scores")
+            key, text, scores = str(row["id"]), row["output"], row.get("scores")
+            # Neither null nor a number is an answer, nor is a string a list of scores.
+            if not isinstance(text, str) or not isinstance(scores, list | None):
+                raise TypeError
             output = Output(text, None if scores is None else tuple(float(s) for s in scores))
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise DataError(f"line {number} of {name} is not an object with id and output") from e
         if output.scores and any(s != s for s in output.scores):
             raise DataError(f"line {number} of {name} has a score that is NaN")

@@ -17,6 +17,13 @@ TRUTHS = ["Lungs clear.", "Small right effusion.", "No edema.", "Edema.", "Left 
 ALONE = tuple(n for n in metrics.REGISTRY.own() if getattr(metrics.get(n).module, "ALONE", False))
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("remembering") / "w"
+    synth.write_world(synth.WorldConfig(subjects=60, seed=1, size=64), out)
+    return out
+
+
 def arguments(name: str) -> tuple[list[Any], list[Any], dict[str, Any]]:
     if name == "f1_labels14":
         return ["Edema", "", "Edema|Fracture", "", "Edema"], ["Edema", "Fracture", "", "", "Edema"], {}
@@ -81,14 +88,13 @@ def test_bad_input_is_an_error_here_too(bad: list[str]) -> None:
 
 
 def test_grading_scores_each_text_once_for_all_samples_and_unseen_patients(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of both blocks equal those of runs that were graded without memory, and a text is scored once."""
-    synth.write_world(synth.WorldConfig(subjects=60, seed=1, size=64), tmp_path / "w")
     monkeypatch.setenv("CXR_MAX_METEOR_JAR", str(tmp_path / "absent.jar"))
-    context = Context((Root("mimic-cxr", tmp_path / "w" / "mimic", "option"),), 12)
+    context = Context((Root("mimic-cxr", world / "mimic", "option"),), 12)
     config = evaluation.EvalConfig(("report_generation_r2gen",), tmp_path / "run", context)
-    evaluation.run(config, lambda: Copies(tmp_path / "w"))
+    evaluation.run(config, lambda: Copies(world))
     items = [i for i in evaluation.tasks.get("report_generation_r2gen").load(context) if i.asked]
     seen = {str(items[0].sample.patient)}
     scored: list[int] = []
@@ -108,10 +114,11 @@ def test_grading_scores_each_text_once_for_all_samples_and_unseen_patients(
     assert {r["subset"] for r in fast} == {"all", "unseen patients"}
 
 
-def test_with_nobody_left_out_the_second_block_is_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synth.write_world(synth.WorldConfig(subjects=60, seed=1, size=64), tmp_path / "w")
+def test_with_nobody_left_out_the_second_block_is_the_first(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CXR_MAX_METEOR_JAR", str(tmp_path / "absent.jar"))
-    context = Context((Root("mimic-cxr", tmp_path / "w" / "mimic", "option"),), 6)
+    context = Context((Root("mimic-cxr", world / "mimic", "option"),), 6)
     config = evaluation.EvalConfig(("report_generation_study",), tmp_path / "run", context)
     evaluation.run(config, lambda: evaluation.predictors.make("random", {}))
     rows = evaluation.grading.finite(evaluation.grade(config.out, draws=20))

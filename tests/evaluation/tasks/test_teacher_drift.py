@@ -122,6 +122,16 @@ def test_a_student_that_copies_a_teacher(context: Context) -> None:
     assert failed[0].notes["failed"] == len(items)
 
 
+@pytest.mark.parametrize("name", ["teacher_drift", GIVEN])
+def test_students_are_compared_on_scores_that_are_there(name: str, context: Context) -> None:
+    task = tasks.get(name)
+    items = tasks.get(name).load(replace(context, limit=3))
+    asked = [replace(i, output=Output("x", (-3.0, -1.0) if isinstance(i.sample, Begun) else None)) for i in items]
+    found = {s for m in task.measures(asked, "parse") for s in metrics.get(m.metric).aggregate(m.stats)}
+    assert set(task.HEADLINE) <= found
+    assert all(metrics.get("drift_events").better(s) == -1 for s in task.HEADLINE if s in found and "inherited" in s)
+
+
 def test_suppression_needs_likelihoods(context: Context) -> None:
     items = tasks.get("teacher_drift").load(replace(context, limit=5))
     asked = [replace(i, output=Output("x", (-3.0, -1.0) if isinstance(i.sample, Begun) else None)) for i in items]
