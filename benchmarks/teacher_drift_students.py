@@ -37,7 +37,7 @@ SEED, DRAWS = 0, 2000
 TASK = "teacher_drift"
 WORLD = {"subjects": 240, "size": 64, "seed": SEED, "length": 0.1, "subtlety": 0.0, "contrast": 1.5}
 """Short essays, so that minutes are enough to learn to write them."""
-RECIPE = {"side": 56, "groups": 2, "sight_epochs": 2.0, "epochs": 1.5, "apo_epochs": 0.2}
+RECIPE = {"side": 56, "sight_epochs": 2.0, "epochs": 0.75, "apo_epochs": 0.2}
 STAGES = {"base": "sight", "sft": "sft", "apo": "apo"}
 ANSWERS = {"temperature": "1", "seed": "0", "max_tokens": "200"}
 
