@@ -174,7 +174,7 @@ def steps(data: Data) -> Figure | None:
             _curve(top, bottom, data, view)
         for top, bottom in grid[1][:1]:
             top.set_ylabel("divergence (bits)")
-            bottom.set_ylabel("steps with findings a text")
+            bottom.set_ylabel("steps with\nfindings")
             figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=2 if narrow else 4,
                           fontsize=8)  # fmt: skip
         lead = grid[0] if grid[0] is not None else grid[1][0][0]
