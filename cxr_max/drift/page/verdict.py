@@ -65,7 +65,7 @@ def _along(data: Data) -> str:
     return (
         "No drift along the reasoning was found: the share of the other teachers who disagree with a statement was not "
         "shown to change with its place among statements of its kind "
-        f"(change {test['statistic']:+.3f}, {tested}{seen})."
+        f"(change {round(test['statistic'], 3) + 0.0:+.3f}, {tested}{seen})."
     )
 
 
