@@ -160,7 +160,6 @@ def main() -> None:
             "steps": done.steps,
             "images": len(done.training_ids),
             "wall_s": round(done.cost.wall_s, 1),
-            "student": str(done.folder) if args.out else None,
             "validate": judged(out, release, done.folder, limit=4 if args.tiny else None),
         }
         print(json.dumps(found, indent=1))

@@ -40,21 +40,30 @@ def items(context: Context, split: str) -> list[Item]:
             "the diagnosis tasks need a release and the truth of its synthetic world",
             next="--release RELEASE --truth WORLD/truth --mimic-root WORLD/mimic",
         )
+    found = frontal(context.release, mimic.open_root(*context.paths(*MIMIC_ROOTS)), split)
+    there = truth_of(context.truth)
+    return ask.limited([_item(row, there) for row in found.iter_rows(named=True)], context.limit)
+
+
+def frontal(release: Path, root: mimic.MimicRoot, split: str) -> pl.DataFrame:
+    """Frontal images of a split that the teachers were shown: instance_id, dicom_id, subject_id, study_id, path.
+
+    Raises:
+        MissingFileError: not one of them is there.
+    """
     wanted = (
-        open_release(context.release)
+        open_release(release)
         .scan("instances")
         .filter(pl.col("split") == split)
         .select("instance_id", pl.col("dicom_ids").list.first().alias("dicom_id"), "subject_id", "study_id")
         .collect()
     )
-    root = mimic.open_root(*context.paths(*MIMIC_ROOTS))
     # A release knows no views; a side cannot be told from a lateral image.
     (views,) = mimic.tables.collect(root.metadata().filter(pl.col("view_class") == "frontal").select("dicom_id"))
     found = locate.images(root, wanted.join(views, on="dicom_id", how="semi").sort("instance_id"))
     if found.is_empty() or found["path"].is_null().all():
         raise MissingFileError(f"no image of split {split} is under the MIMIC-CXR roots", next="cxr-max mimic check")
-    there = truth_of(context.truth)
-    return ask.limited([_item(row, there) for row in found.iter_rows(named=True)], context.limit)
+    return found
 
 
 def truth_of(folder: Path) -> dict[int, Truth]:

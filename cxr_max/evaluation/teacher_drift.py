@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from cxr_max import drift, mimic
+from cxr_max import drift, findings, mimic
 from cxr_max.data import Release, open_release
 from cxr_max.drift.sources import TextTables
 from cxr_max.errors import DataError, MissingFileError
@@ -21,6 +21,7 @@ from cxr_max.evaluation import ask, metrics
 from cxr_max.evaluation.continuation import Begun
 from cxr_max.evaluation.metrics.drift_events import Reference
 from cxr_max.evaluation.types import Context, Item, Measure, Output, Sample
+from cxr_max.findings.model import Role
 from cxr_max.roots import MIMIC_ROOTS
 
 SPLIT = "test"
@@ -29,6 +30,8 @@ WRONG = ("flipped_side", "flipped_status", "invented")
 """Outcomes of the truth that stand in the text, with a corrected twin; a finding that was missed stands nowhere."""
 HEADLINE = ("contradiction_inherited", "invented_finding_inherited", "omission_inherited", "log_ratio")
 """What students are compared on first: what they pass on beyond their teachers' mixture, and suppression."""
+RULES = "rules"
+"""Name of our own extractor in signatures."""
 _MARKS = ("<think>", "</think>")
 
 
@@ -137,6 +140,14 @@ def measures(questions: Sequence[Item]) -> list[Measure]:
         )
         notes = {**ask.counts(asked), "missing_report": silent}
         found.append(Measure("drift_events", "all", stats, ask.patients_of(asked), notes=notes))
+        stats = metrics.get("claims").statistics(
+            predictions=[claims(plain(i.text)) for i in asked],
+            references=[claims(i.target.report, role="reference") for i in asked],
+        )
+        profile = f"extractor {RULES} v{findings.LEXICON_VERSION}, report"
+        found.append(Measure("claims", "all", stats, ask.patients_of(asked), profile=profile, notes=notes))
+        stats = metrics.get("style").statistics(predictions=[plain(i.text) for i in asked], references=())
+        found.append(Measure("style", "all", stats, ask.patients_of(asked), notes=notes))
     groups = {"all": planted} | {o: [i for i in planted if i.target.outcome == o] for o in WRONG}
     groups["shared by teachers"] = [i for i in planted if i.target.origin == "shared"]
     for group, mine in groups.items():
@@ -146,6 +157,12 @@ def measures(questions: Sequence[Item]) -> list[Measure]:
             notes = {"n": len(mine), "failed": scored}
             found.append(Measure("suppression", group, stats, ask.patients_of(mine), averaged=False, notes=notes))
     return found
+
+
+def claims(text: str, *, role: Role = "candidate") -> frozenset[tuple[str, str | None]]:
+    """(label, side) of what a text affirms by our rules, uncertain counts as present; "No Finding" is none."""
+    read = findings.extract(text, role=role).findings
+    return frozenset((f.label, f.side) for f in read if f.label not in (None, "No Finding") and f.status != "absent")
 
 
 def plain(text: str) -> str:

@@ -15,12 +15,36 @@ from typing import Any
 
 from cxr_max.align import Lora, Optimizer, TrainConfig
 from cxr_max.errors import UnknownNameError
+from cxr_max.evaluation.bench.config import Design, Endpoint
 from cxr_max.recipes import _parts, _qwen
 from cxr_max.recipes._parts import Decision
 
 NAME = "paper_qwen2_5_vl_7b"
 HARDWARE = {"one_gpu": 2, "four_gpus": 4}
 """Images a step."""
+
+DESIGN = Design(
+    primary=Endpoint(
+        "ms_cxr_t_presence_strict", "macro_accuracy", "mean", "macro balanced accuracy, five findings of MS-CXR-T"
+    ),
+    second=Endpoint("teacher_drift", "side_accuracy", "all", "side accuracy of the rationale against the report"),
+    chosen_by=Endpoint(
+        "presence_validate", "macro_accuracy", "mean", "macro balanced accuracy, five findings, on validate"
+    ),
+    rows=(
+        "base", "sft_single", "sft", "sft_long", "sft_consensus", "dpo_pairs", "apo", "apo_weighted",
+        "apo_random_neg", "apo_in_context",
+    ),
+    contrasts=(("apo", "dpo_pairs"), ("apo", "sft_consensus"), ("apo", "sft_long"), ("apo", "apo_random_neg")),
+    fresh_rates=(3e-5, 1e-4, 3e-4),
+    continued_rates=(7e-6, 2e-5, 6e-5),
+    preference=((0.1, 5e-7), (0.1, 5e-6), (0.1, 2e-5)),
+    predictor={"max_tokens": "768", "batch_size": "16"},
+    consensus={"max_tokens": 768},
+    reader=True,
+)  # fmt: skip
+"""What `cxr-max bench --recipe paper_qwen2_5_vl_7b` fixes before any run; both learning rates that the documents
+have for APO are among those it tries."""
 
 DECISIONS = (
     Decision("warm-up of the first stage", "20 steps, and in the same table a ratio of 0.05", "20 steps"),

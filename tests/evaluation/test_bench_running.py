@@ -175,3 +175,34 @@ def test_the_teacher_is_chosen_by_validate_alone(world: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(("old", "new"), [("1.2.3", "1.3.0"), ("0.0.0+synthetic.3", "0.1.0+synthetic.3")])
 def test_the_consensus_is_the_next_minor_version(old: str, new: str) -> None:
     assert stages.next_minor(old) == new
+
+
+REAL = Design(
+    Endpoint("ms_cxr_t_presence_strict", "macro_accuracy", "mean", "macro balanced accuracy"),
+    Endpoint("teacher_drift", "side_accuracy", "all", "side accuracy against the report"),
+    Endpoint("presence_validate", "macro_accuracy", "mean", "macro balanced accuracy on validate"),
+    ("sft_single", "sft", "apo", "apo_in_context"), fresh_rates=(1e-3, 2e-3), continued_rates=(1e-4, 2e-4),
+    preference=((0.1, 1e-4), (0.1, 2e-4)), trial_seeds=1, predictor={"max_tokens": "4", "batch_size": "16"},
+    consensus={"max_tokens": 4, "max_characters": 40}, reader=True, undertrained=True,
+)  # fmt: skip
+
+
+def test_without_a_truth_reports_choose_the_teacher_and_grade_and_the_student_writes_the_consensus(
+    world: Path, tmp_path: Path
+) -> None:
+    recipe = SimpleNamespace(NAME="toy", DESIGN=REAL, QUICK=REAL, build=_build)
+    roots = resolve([f"ms-cxr-t={world / 'world' / 'eval' / 'ms-cxr-t'}"], mimic_roots=[world / "world" / "mimic"])
+    config = bench.configure(recipe, world / "release", tmp_path / "out", roots=roots, draws=50)
+    by = {r.row: r for r in running.run(config)}
+    assert set(by) == set(REAL.rows)
+    for r in by.values():
+        assert {m.task for m in r.measures} == {"ms_cxr_t_presence_strict", "teacher_drift"}
+        assert len(r.tried) == 2
+        assert "extractor rules" in r.signature
+    assert stages.SAME_EXTRACTOR in by["apo"].marks
+    assert (tmp_path / "out" / "consensus" / "in_context-sft-seed0" / "manifest.json").is_file()
+    (table,) = tables.summarise(list(by.values()), REAL, draws=50)
+    assert {row["row"] for row in table["rows"]} == set(REAL.rows)
+    assert all("macro balanced accuracy" in row["estimates"] for row in table["rows"])
+    scores = stages.teacher_scores(config)
+    assert stages.best_teacher(config) == max(scores, key=lambda t: scores[t])

@@ -13,8 +13,9 @@ from cxr_max.evaluation.bench import results, statistics, tables
 from cxr_max.evaluation.bench.config import Design, Endpoint
 from cxr_max.evaluation.bench.results import Result, Stored
 
-PRIMARY = Endpoint("diagnosis_test", "macro_accuracy", "mean", "macro balanced accuracy")
-SECOND = Endpoint("diagnosis_test", "side_accuracy", "all", "side accuracy of the rationale")
+TASK = "diagnosis_test"
+PRIMARY = Endpoint(TASK, "macro_accuracy", "mean", "macro balanced accuracy")
+SECOND = Endpoint(TASK, "side_accuracy", "all", "side accuracy of the rationale")
 DESIGN = Design(PRIMARY, SECOND, PRIMARY, ("sft", "apo", "dpo_pairs"), contrasts=(("apo", "dpo_pairs"),))
 PATIENTS = tuple(f"p{i // 2:02}" for i in range(80))
 FIVE = ("Consolidation", "Edema")
@@ -29,14 +30,14 @@ def _result(
         truths = ["yes" if i % 3 == 0 else "no" for i in range(80)]
         said = [t if rng.random() < right else {"yes": "no", "no": "yes"}[t] for t in truths]
         stats = metrics.get("macro_accuracy").statistics(predictions=said, references=truths, labels=("yes", "no"))
-        measures.append(Stored("macro_accuracy", finding, "printed line", stats, PATIENTS))
+        measures.append(Stored(TASK, "macro_accuracy", finding, "printed line", stats, PATIENTS))
     claims = np.zeros((80, 7))
     claims[:, 0], claims[:, 1], claims[:, 2], claims[:, 4], claims[:, 6] = 4, rng.binomial(4, precision, 80), 3, 2, 1
     claims[:, 5] = rng.binomial(2, right, 80)
     style = np.stack([rng.integers(words - 20, words + 20, 80), np.zeros(80), np.zeros(80)], axis=1).astype(float)
     measures += [
-        Stored("claims", "all", "extractor grammar v1", claims, PATIENTS),
-        Stored("style", "all", "", style, PATIENTS),
+        Stored(TASK, "claims", "all", "extractor grammar v1", claims, PATIENTS),
+        Stored(TASK, "style", "all", "", style, PATIENTS),
     ]
     cost = {"stage": row, "steps": 10, "trunk_tokens": 1000, "flop": 1e9, "wall_s": 2.0, "peak_memory_bytes": 2**20}
     return Result(row, f"{row}.", seed, 1.0, signature, tuple(measures), (cost,), "lr 0.1", {"lr 0.1": 0.5},
@@ -82,7 +83,7 @@ def test_value_is_the_mean_over_seeds_and_the_difference_that_of_the_values() ->
 def test_a_row_compared_with_itself_differs_by_nothing_in_every_draw() -> None:
     found = [_result("sft", s, 0.7) for s in range(3)]
     draws = statistics.draws_of(found, draws=50)
-    scores = {r.seed: statistics.score_of(r, "macro_accuracy", "mean", draws.patients) for r in found}
+    scores = {r.seed: statistics.score_of(r, PRIMARY, draws.patients) for r in found}
     c = statistics.contrast(scores, scores, draws)
     assert (c.value, c.low, c.high, c.p) == (0, 0, 0, 1)
 
@@ -92,9 +93,7 @@ def test_more_seeds_narrow_the_interval_and_one_seed_leaves_patients_alone() -> 
         # Seeds differ by much more than patients do.
         found = [_result("sft", s, 0.55 + 0.4 * (s % 2)) for s in range(n)]
         draws = statistics.draws_of(found, draws=800)
-        e = statistics.estimate(
-            {r.seed: statistics.score_of(r, "macro_accuracy", "mean", draws.patients) for r in found}, draws
-        )
+        e = statistics.estimate({r.seed: statistics.score_of(r, PRIMARY, draws.patients) for r in found}, draws)
         return e.high - e.low
 
     assert width(8) < width(2)

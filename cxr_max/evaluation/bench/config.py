@@ -50,6 +50,7 @@ class Design:
         trial_length: of a trial, as a share of the epochs.
         predictor: arguments of the predictor `hf`.
         options: of the recipe's `build`.
+        consensus: settings of a consensus that the student writes.
         reader: whether the recipe's student can read all trajectories of an image and write one.
         undertrained: the whole design shows the pipeline and nothing else.
     """
@@ -69,8 +70,14 @@ class Design:
     trial_length: float = 0.5
     predictor: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    consensus: Mapping[str, Any] = field(default_factory=dict)
     reader: bool = False
     undertrained: bool = False
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What every row is asked on the test split: the tasks of both endpoints, each once."""
+        return tuple(dict.fromkeys((self.primary.task, self.second.task)))
 
     def __post_init__(self) -> None:
         counts = {len(self.fresh_rates), len(self.continued_rates), len(self.preference)}

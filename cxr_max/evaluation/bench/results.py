@@ -17,7 +17,8 @@ from cxr_max.evaluation.grading import Scored
 from cxr_max.evaluation.intervals import Floats
 from cxr_max.folders import write_atomic
 
-FORMAT = 1
+FORMAT = 2
+NAMES = ("task", "metric", "group", "profile")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Stored:
     """One measure as it was graded.
 
     Attributes:
+        task: name of the task.
         metric: name of the metric.
         group: finding, or all.
         profile: variant, such as the extractor.
@@ -32,6 +34,7 @@ class Stored:
         patients: of each sample.
     """
 
+    task: str
     metric: str
     group: str
     profile: str
@@ -78,12 +81,14 @@ class Result:
 
 def measures_of(scored: Sequence[Scored]) -> tuple[Stored, ...]:
     """The measures behind a run's scores, each once, on all its samples."""
-    found: dict[tuple[str, str], Stored] = {}
+    found: dict[tuple[str, str, str], Stored] = {}
     for one in scored:
         if one.row["subset"].startswith("all"):
             for m in one.measures:
                 stats = np.asarray(m.stats, dtype=np.float64)
-                found.setdefault((m.metric, m.group), Stored(m.metric, m.group, m.profile, stats, m.patients))
+                name = str(one.row["task"])
+                kept = Stored(name, m.metric, m.group, m.profile, stats, m.patients)
+                found.setdefault((name, m.metric, m.group), kept)
     return tuple(found.values())
 
 
@@ -98,7 +103,7 @@ def write(result: Result, path: Path) -> None:
         **{k: v for k, v in vars(result).items() if k != "measures"},
         "patients": patients,
         "measures": [
-            {"metric": m.metric, "group": m.group, "profile": m.profile, "patients": [at[p] for p in m.patients],
+            {**{k: getattr(m, k) for k in NAMES}, "patients": [at[p] for p in m.patients],
              "stats": [[_short(x) for x in row] for row in m.stats.tolist()]}
             for m in result.measures
         ],
@@ -123,7 +128,12 @@ def read(path: Path) -> Result:
         patients = raw["patients"]
         measures = tuple(
             Stored(
-                m["metric"], m["group"], m["profile"], _matrix(m["stats"]), tuple(patients[i] for i in m["patients"])
+                str(m["task"]),
+                str(m["metric"]),
+                str(m["group"]),
+                str(m["profile"]),
+                _matrix(m["stats"]),
+                tuple(patients[i] for i in m["patients"]),
             )
             for m in raw["measures"]
         )

@@ -23,7 +23,7 @@ from cxr_max.data.release import open_release
 from cxr_max.errors import CheckFailedError, UsageError
 from cxr_max.evaluation import grading, predictors, tasks
 from cxr_max.evaluation.bench import planning, results, stages
-from cxr_max.evaluation.bench.config import BenchConfig, Design, Endpoint, Setting, candidates
+from cxr_max.evaluation.bench.config import BenchConfig, Design, Setting, candidates
 from cxr_max.evaluation.bench.planning import Job, Trial
 from cxr_max.evaluation.bench.results import Result
 from cxr_max.evaluation.grading import Scored
@@ -88,7 +88,7 @@ def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
     tell(f"{job.name}: {setting or 'no setting'}, {row.sentence}")
     trained = _train(config, job, setting, tell)
     folder = config.out / "runs" / job.name / "eval"
-    scored = _graded(config, trained.folder, config.design.primary, folder)
+    scored = _graded(config, trained.folder, config.design.tasks, folder)
     return replace(
         empty,
         signature=signature_of(config, job, scored),
@@ -130,7 +130,7 @@ def trial_value(config: BenchConfig, trial: Trial, tell: Tell, *, whole: bool = 
     tell(f"trial {trial.name}: {trial.setting}")
     trained = align.train(stage, tell=tell)
     end = config.design.chosen_by
-    scored = _graded(config, trained.folder, end, out / "eval")
+    scored = _graded(config, trained.folder, (end.task,), out / "eval")
     return float(next(s.row["value"] for s in scored if (s.row["score"], s.row["group"]) == (end.score, end.group)))
 
 
@@ -164,11 +164,13 @@ def _stage(
     config: BenchConfig, job: Job, setting: Setting, out: Path, tell: Tell, *, trial: bool = False
 ) -> TrainConfig:
     """The configuration of a row's own stage."""
-    start = _sft(config, job, tell).folder if job.row.start == "sft" else None
-    release = config.release
-    if job.row.consensus:
-        with _locked(config.out / "consensus" / job.row.consensus):
-            release = stages.consensus_release(config, job.row.consensus)
+    strategy, release = job.row.consensus, config.release
+    written = strategy in stages.WRITTEN
+    student = _sft(config, job, tell).folder if job.row.start == "sft" or written else None
+    start = student if job.row.start == "sft" else None
+    if strategy:
+        with _locked(stages.consensus_folder(config, strategy, student or Path())):
+            release = stages.consensus_release(config, strategy, student or Path())
     stage = stages.stage_of(config, job, setting, stages.Place(release, out, start), trial=trial)
     if job.row.budget == "longest" and not trial:
         stage = stage.with_(max_steps=_steps_to_longest(config, job, tell))
@@ -198,14 +200,16 @@ def _cost(name: str, done: TrainResult) -> dict[str, Any]:
     return {"stage": name, "steps": done.steps, **vars(done.cost)}
 
 
-def _graded(config: BenchConfig, folder: Path, endpoint: Endpoint, out: Path) -> list[Scored]:
+def _graded(config: BenchConfig, folder: Path, tasks_: tuple[str, ...], out: Path) -> list[Scored]:
     context = Context(config.roots, None, config.release, config.truth)
     options = {"model": str(folder), **config.design.predictor}
-    ask(EvalConfig((endpoint.task,), out, context), lambda: predictors.make("hf", options))
+    ask(EvalConfig(tasks_, out, context), lambda: predictors.make("hf", options))
     found = [s for s in grading.scored(out, draws=0) if s.row["subset"].startswith("all")]
     failed = [s.row for s in found if s.row.get("failed")]
     if failed:
-        raise CheckFailedError(f"{failed[0]['failed']} of {failed[0]['n']} questions of {endpoint.task} have no answer")
+        raise CheckFailedError(
+            f"{failed[0]['failed']} of {failed[0]['n']} questions of {failed[0]['task']} have no answer"
+        )
     return found
 
 
@@ -216,8 +220,7 @@ def signature_of(config: BenchConfig, job: Job, scored: list[Scored] | tuple[()]
     endpoints, and what was measured how (extractor, prompt, answers read how) in a hash over the scores' signatures.
     """
     manifest = open_release(config.release).manifest
-    end = config.design.primary
-    task = f"{end.task} v{tasks.get(end.task).VERSION}"
+    task = "; ".join(f"{name} v{tasks.get(name).VERSION}" for name in config.design.tasks)
     extractors = sorted({m.profile for s in scored for m in s.measures if m.profile}) or ["not run"]
     parts = [
         f"cxr-max {__version__}", f"recipe {config.recipe.NAME}", f"design {design_digest(config)}",

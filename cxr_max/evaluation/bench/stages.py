@@ -1,13 +1,14 @@
 """From a row to a training stage: the recipe's own stage with what the row says in its place."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
+from cxr_max import mimic
 from cxr_max.align import TrainConfig
 from cxr_max.align.consensus import ConsensusConfig
 from cxr_max.align.consensus import run as make_consensus
@@ -20,10 +21,16 @@ from cxr_max.evaluation.bench.config import BenchConfig, Setting
 from cxr_max.evaluation.bench.planning import Job
 from cxr_max.evaluation.diagnosis import truth_of
 from cxr_max.evaluation.grading import Scored
+from cxr_max.evaluation.metrics.claims import Claim
 from cxr_max.evaluation.rows import Row
+from cxr_max.evaluation.teacher_drift import RULES, claims
+from cxr_max.roots import MIMIC_ROOTS
 from cxr_max.synth import reading
 
-RULES = "rules"
+WRITTEN = ("in_context",)
+"""Consensus strategies in which the student writes the text."""
+Truths = Callable[[str, int], Collection[Claim] | None]
+"""From ids of instance and study to what is there; None when nothing is known."""
 SAME_EXTRACTOR = "same-extractor"
 
 
@@ -119,8 +126,11 @@ def teachers_of(config: BenchConfig, row: Row) -> tuple[str, ...]:
 def best_teacher(config: BenchConfig) -> str:
     """The teacher whose claims on validate agree best with the truth, by F1 of claims; ties by name.
 
+    The truth is the simulated patient where a truth folder is given, else the radiologist's report as our rules read
+    it.
+
     Raises:
-        UsageError: no truth folder. DataError: the release has no trajectories on validate.
+        UsageError: neither a truth folder nor a MIMIC-CXR root. DataError: the release has nothing on validate.
     """
     scores = teacher_scores(config)
     return min(scores, key=lambda t: (-scores[t], t))
@@ -128,18 +138,17 @@ def best_teacher(config: BenchConfig) -> str:
 
 def teacher_scores(config: BenchConfig) -> dict[str, float]:
     """F1 of each teacher's claims on validate against the truth; errors as `best_teacher`."""
-    if config.truth is None:
-        raise UsageError("a teacher is chosen by the truth of validate", next="--truth WORLD/truth")
-    there = truth_of(config.truth)
-    rows = open_release(config.release).scan("trajectories").filter(pl.col("split") == "validate")
-    said: defaultdict[str, list[set[tuple[str, str | None]]]] = defaultdict(list)
-    true: defaultdict[str, list[tuple[tuple[str, str | None], ...]]] = defaultdict(list)
-    wanted = rows.select("teacher", "study_id", "trajectory").collect()
-    for teacher, study, text in wanted.iter_rows():
-        if not config.teachers or teacher in config.teachers:
-            found = {(c.label, c.side) for c in reading.claims(text) if c.label and c.status != "absent"}
-            said[teacher].append({(label, side) for label, side in found if label != "No Finding"})
-            true[teacher].append(there.get(study, ()))
+    release = open_release(config.release)
+    true_of, read = (_by_report(config), claims) if config.truth is None else (_by_truth(config.truth), _by_grammar)
+    rows = release.scan("trajectories").filter(pl.col("split") == "validate")
+    said: defaultdict[str, list[Collection[Claim]]] = defaultdict(list)
+    true: defaultdict[str, list[Collection[Claim]]] = defaultdict(list)
+    wanted = rows.select("teacher", "instance_id", "study_id", "trajectory").collect()
+    for teacher, instance, study, text in wanted.iter_rows():
+        there = true_of(instance, study)
+        if there is not None and (not config.teachers or teacher in config.teachers):
+            said[teacher].append(read(text))
+            true[teacher].append(there)
     if not said:
         raise DataError("the release has no trajectories on validate, so no teacher can be chosen")
     scores = {}
@@ -150,16 +159,62 @@ def teacher_scores(config: BenchConfig) -> dict[str, float]:
     return scores
 
 
-def consensus_release(config: BenchConfig, strategy: str) -> Path:
-    """The release with the consensus of a strategy, made once for all rows and seeds."""
-    folder = config.out / "consensus" / strategy
+def _by_truth(folder: Path) -> Truths:
+    there = truth_of(folder)
+    return lambda _instance, study: there.get(study, ())
+
+
+def _by_report(config: BenchConfig) -> Truths:
+    places = [r.path for r in config.roots if r.name in MIMIC_ROOTS]
+    if not places:
+        raise UsageError(
+            "a teacher is chosen by the reports of validate, or by the truth of a synthetic world",
+            next="--mimic-root PATH, or --truth WORLD/truth",
+        )
+    release = open_release(config.release)
+    told = mimic.join(release, mimic.open_root(*places)).scan("references")
+    rows = told.select("instance_id", "findings", "impression").collect()
+    reports = {i: "\n\n".join(filter(None, sections)) for i, *sections in rows.iter_rows()}
+
+    def there(instance: str, _study: int) -> Collection[Claim] | None:
+        report = reports.get(instance, "")
+        return claims(report, role="reference") if report.strip() else None
+
+    return there
+
+
+def _by_grammar(text: str) -> frozenset[Claim]:
+    found = {(c.label, c.side) for c in reading.claims(text) if c.label and c.status != "absent"}
+    return frozenset((label, side) for label, side in found if label != "No Finding")
+
+
+def consensus_release(config: BenchConfig, strategy: str, student: Path) -> Path:
+    """The release with the consensus of a strategy.
+
+    Made once for all rows and seeds, or, where the student writes it, once for each sft checkpoint.
+
+    Args:
+        config: the benchmark.
+        strategy: name of the strategy.
+        student: the sft checkpoint, for strategies that ask one.
+    """
+    folder = consensus_folder(config, strategy, student)
     if not (folder / "manifest.json").is_file():
-        version = open_release(config.release).version
-        made = ConsensusConfig(config.release, strategy, folder, next_minor(version), split="train")
-        make_consensus(made)
+        written = {
+            "model": str(student), "mimic_roots": tuple(r.path for r in config.roots if r.name in MIMIC_ROOTS),
+            "hyper": dict(config.design.consensus),
+        } if strategy in WRITTEN else {}  # fmt: skip
+        version = next_minor(open_release(config.release).version)
+        make_consensus(ConsensusConfig(config.release, strategy, folder, version, split="train", **written))
     if not (folder / "manifest.json").is_file():
         raise MissingFileError(f"the consensus {strategy} left no release")
     return folder
+
+
+def consensus_folder(config: BenchConfig, strategy: str, student: Path) -> Path:
+    """Where the release with a consensus lies; one that the student writes has its run in the name."""
+    name = f"{strategy}-{student.parents[1].name}" if strategy in WRITTEN else strategy
+    return config.out / "consensus" / name
 
 
 def next_minor(version: str) -> str:

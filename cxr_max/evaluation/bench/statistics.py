@@ -14,6 +14,7 @@ import numpy as np
 from cxr_max.drift.resample import smallest_detectable
 from cxr_max.errors import DataError
 from cxr_max.evaluation import metrics
+from cxr_max.evaluation.bench.config import Endpoint
 from cxr_max.evaluation.bench.results import Result, Stored
 from cxr_max.evaluation.intervals import Floats, limits
 
@@ -70,24 +71,31 @@ def draws_of(results: Sequence[Result], *, draws: int, seed: int = 0) -> Draws:
     return Draws(patients, counts.astype(np.float64), seed)
 
 
-def score_of(result: Result, score: str, group: str, patients: Sequence[str]) -> Score:
+def score_of(result: Result, end: Endpoint, patients: Sequence[str]) -> Score:
     """A score of one result as a function of the patients' weights; group `mean` is the mean over groups.
 
     Raises:
         DataError: no measure of the result gives this score.
     """
-    parts = [m for m in result.measures if group in ("mean", m.group) and score in scores(m)]
+    parts = measures_for(result, end)
     if not parts:
-        raise DataError(f"result {result.row}, seed {result.seed}, has no score {score} for {group}")
+        raise DataError(f"result {result.row}, seed {result.seed}, has no score {end.score} for {end.group}")
     ats = [np.searchsorted(patients, list(m.patients)) for m in parts]
 
     def values(weights_DP: Floats) -> Floats:
         each = [
-            metrics.get(m.metric).aggregate(m.stats, weights_DP[:, at])[score] for m, at in zip(parts, ats, strict=True)
+            metrics.get(m.metric).aggregate(m.stats, weights_DP[:, at])[end.score]
+            for m, at in zip(parts, ats, strict=True)
         ]
         return nanmean(np.stack(each), axis=0)
 
     return values
+
+
+def measures_for(result: Result, end: Endpoint) -> list[Stored]:
+    """The measures of a result that an endpoint is computed from; several for the mean over groups."""
+    mine = [m for m in result.measures if m.task == end.task and end.group in ("mean", m.group)]
+    return [m for m in mine if end.score in scores(m)]
 
 
 def scores(measure: Stored) -> set[str]:

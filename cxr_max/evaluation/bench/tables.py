@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from cxr_max.drift.multiplicity import adjust
 from cxr_max.drift.page.draw import INK, Figure, render, short, whiskers
 from cxr_max.evaluation.bench import statistics
-from cxr_max.evaluation.bench.config import Design
+from cxr_max.evaluation.bench.config import Design, Endpoint
 from cxr_max.evaluation.bench.results import Result
 from cxr_max.evaluation.bench.statistics import Draws, Score
 from cxr_max.evaluation.comparing import verdict
@@ -88,26 +89,18 @@ def _row(results: list[Result], design: Design, draws: Draws | None, matched: Ma
     }
     if draws is None or not done:
         return row
-    wanted = [(e.title, e.score, e.group) for e in (design.primary, design.second)]
-    for title, score, group in wanted + [(s, s, g) for s, g in BESIDE]:
-        if all(_has(r, score, group) for r in done):
-            by_seed = {r.seed: statistics.score_of(r, score, group, draws.patients) for r in done}
-            row["estimates"][title] = _plain(statistics.estimate(by_seed, draws))
+    beside = [Endpoint(task, s, g, s) for s, g in BESIDE for task in design.tasks]
+    for end in (design.primary, design.second, *beside):
+        if end.title not in row["estimates"] and all(statistics.measures_for(r, end) for r in done):
+            by_seed = {r.seed: statistics.score_of(r, end, draws.patients) for r in done}
+            row["estimates"][end.title] = _plain(statistics.estimate(by_seed, draws))
     if matched:
         row["estimates"][MATCHED] = _plain(statistics.estimate(matched, draws))
-    groups = dict.fromkeys(m.group for m in done[0].measures if m.metric == _metric_of(done[0], design.primary.score))
-    for group in groups:
-        by_seed = {r.seed: statistics.score_of(r, design.primary.score, group, draws.patients) for r in done}
-        row["estimates"][f"{design.primary.score}: {group}"] = _plain(statistics.estimate(by_seed, draws))
+    for group in dict.fromkeys(m.group for m in statistics.measures_for(done[0], design.primary)):
+        end = replace(design.primary, group=group)
+        by_seed = {r.seed: statistics.score_of(r, end, draws.patients) for r in done}
+        row["estimates"][f"{end.score}: {group}"] = _plain(statistics.estimate(by_seed, draws))
     return row
-
-
-def _metric_of(result: Result, score: str) -> str:
-    return next((m.metric for m in result.measures if score in statistics.scores(m)), "")
-
-
-def _has(result: Result, score: str, group: str) -> bool:
-    return any(group in ("mean", m.group) and score in statistics.scores(m) for m in result.measures)
 
 
 def _plain(e: statistics.Estimate) -> dict[str, Any]:
@@ -122,8 +115,7 @@ def _differences(results: Sequence[Result], design: Design, draws: Draws) -> lis
     for endpoint in (design.primary, design.second):
         for one, other in pairs:
             first, second = (
-                {r.seed: statistics.score_of(r, endpoint.score, endpoint.group, draws.patients)
-                 for r in results if r.row == name}
+                {r.seed: statistics.score_of(r, endpoint, draws.patients) for r in results if r.row == name}
                 for name in (one, other)
             )  # fmt: skip
             c = statistics.contrast(first, second, draws)

@@ -31,7 +31,7 @@ def load(context: Context) -> list[Item]:
 
 
 def measures(items: Sequence[Item], read: str) -> list[Measure]:
-    """Drift events with the mixture's, and suppression."""
+    """Drift events with the mixture's, claims against the report, and suppression."""
     return teacher_drift.measures(items)
 
 

@@ -1,11 +1,12 @@
 """The diagnosis tasks: what is read off an answer, and what a perfect and an empty answer score."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cxr_max import data, evaluation, synth
+from cxr_max import data, evaluation, mimic, synth
 from cxr_max.errors import MissingFileError, UsageError
 from cxr_max.evaluation import diagnosis
 from cxr_max.evaluation.types import Context, Output, Sample
@@ -94,6 +95,31 @@ def test_validate_and_test_share_no_patient_and_see_frontal_images_only(world: P
     patients = [{i.sample.patient for i in items} for items in loaded.values()]
     assert not patients[0] & patients[1]
     assert all(i.sample.prompt == diagnosis.QUESTION for items in loaded.values() for i in items)
+
+
+def test_presence_on_validate_asks_what_the_labels_speak_of_and_no_other_patients(world: Path) -> None:
+    context = _context(world)
+    task = evaluation.tasks.get("presence_validate")
+    items = task.load(replace(context, truth=None))
+    frontal = {i.sample.id: i.sample.patient for i in evaluation.tasks.get("diagnosis_validate").load(context)}
+    assert items
+    assert {i.sample.patient for i in items} <= set(frontal.values())
+    assert {i.target for i in items} == {"yes", "no"}
+    labels = mimic.open_root(world / "world" / "mimic").labels("chexpert").collect()
+    said = dict(zip(labels["study_id"], labels["Edema"], strict=True))
+    states = [said[_study(world, i.sample.id.split("/")[0])] for i in items if i.group == "Edema"]
+    assert [1 if i.target == "yes" else 0 for i in items if i.group == "Edema"] == states
+    right = [replace(i, output=Output(str(i.target))) for i in items]
+    values = [evaluation.metrics.get(m.metric).aggregate(m.stats)["accuracy"] for m in task.measures(right, "parse")]
+    assert values
+    assert all(v == 1 for v in values)
+    with pytest.raises(UsageError, match="release"):
+        task.load(Context())
+
+
+def _study(world: Path, dicom: str) -> int:
+    metadata = mimic.open_root(world / "world" / "mimic").metadata()
+    return int(metadata.filter(dicom_id=dicom).select("study_id").collect().item())
 
 
 def test_what_is_missing_is_named(world: Path, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_every_task_is_tested_here_or_beside() -> None:
     assert set(tasks.names()) - set(CLOSED) == {
         "diagnosis_test",
         "diagnosis_validate",
+        "presence_validate",
         "report_generation_r2gen",
         "report_generation_r2gen_given_dx",
         "report_generation_study",
