@@ -1,14 +1,15 @@
-"""A student that sees: trained once on true captions of synthetic patients who occur in no benchmark world.
+"""A student that sees and writes: trained once on synthetic patients who occur in no benchmark world.
 
-    python -m benchmarks.synthetic_captioner --out FOLDER [--subjects 6000] [--epochs 2] [--sight-epochs 5] [--tiny]
+    python -m benchmarks.synthetic_captioner --out FOLDER [--subjects 6000] [--tiny]
 
-Random weights do not learn to see from essays (the words that name what is on the image are few), so the synthetic
-benchmark gives its students what a pretrained model brings: sight. From the truth of 6,000 other synthetic patients,
-first the vision tower is taught by a linear head on its mean feature (`_sight`), then the whole student on captions
-such as `Left pleural effusion. Cardiomegaly.`, by the engine (template `diagnose`, the tower frozen). It has read no
-essay of a teacher; its tokenizer is trained on essays of these other patients. Films are of middle difficulty, fixed
+Random weights do not learn to see from essays (the words that name what is on the image are few), nor to write from a
+few hundred images, so the synthetic benchmark gives its students what a pretrained model brings. From 6,000 other
+synthetic patients: the vision tower is taught by a linear head on its mean feature (`_sight`); the text decoder on
+essays about given diagnoses, without any image (template `rationale`); then, the tower frozen, the student on true
+captions such as `Left pleural effusion. Cardiomegaly.` (template `diagnose`), both by the engine. So it has seen what
+is on films and read how teachers write, and never an essay beside its film. Films are of middle difficulty, fixed
 here; the benchmark's own difficulty is searched afterwards, with this student (`benchmarks.synthetic_difficulty
---student FOLDER/stage/final`). A killed run goes on where it stopped.
+--student FOLDER/captions/final`). A killed run goes on where it stopped.
 """
 
 import argparse
@@ -39,7 +40,9 @@ SEED = 1000
 """Of the captioner's world; benchmark worlds have seeds below 100."""
 FILMS = {"contrast": 1.5, "noise": 15.0, "subtlety": 0.1}
 BATCH = 32
-"""Images a step."""
+"""Captioned images a step."""
+TEXTS = 2000
+"""Patients' images whose seven essays are read."""
 
 
 def captioned(row: Mapping[str, Any], there: Mapping[int, diagnosis.Truth], study: int) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def prepared(out: Path, subjects: int) -> Path:
     if not (world / "truth" / "states.parquet").is_file():
         synth.write_world(synthetic_bench.world(subjects=subjects, seed=SEED, **FILMS), world)
     if not (release / "manifest.json").is_file():
-        raw = out / "captions"
+        raw = out / "raw"
         raw.mkdir(exist_ok=True)
         write_atomic(raw / "captions.jsonl", "\n".join(captions(world)) + "\n")
         data.build([raw], release, findings=False)
@@ -111,20 +114,37 @@ def _first(out: Path, release: Path, *, tiny: bool) -> TrainConfig:
     return first
 
 
-def stage(out: Path, release: Path, student: Path, *, epochs: float, tiny: bool) -> TrainConfig:
-    """The engine's stage: the seeing student on the captions, its tower frozen."""
+def stages(out: Path, release: Path, student: Path, *, epochs: float, tiny: bool) -> tuple[TrainConfig, TrainConfig]:
+    """The engine's two stages: essays as text alone, then captions of films with the tower frozen."""
     first = _first(out, release, tiny=tiny)
-    return first.with_(
-        out=out / "stage",
-        model=replace(first.model, scratch=None, pretrained=str(student), freeze_vision=True),
-        optimizer=Optimizer(
-            learning_rate=2e-3, min_learning_rate=1e-5, warmup_ratio=0.05, groups=BATCH, micro_groups=BATCH
-        ),
-        limit=20 if tiny else None,
-        epochs=epochs,
+    spec = replace(first.model, scratch=None, pretrained=str(student), freeze_vision=True)
+    rates = Optimizer(learning_rate=2e-3, min_learning_rate=1e-5, warmup_ratio=0.05)
+    if not (out / "essays" / "manifest.json").is_file():
+        data.build([out / "world" / "raw"], out / "essays", findings=False)
+    reading = first.with_(
+        release=out / "essays",
+        out=out / "language",
+        model=spec,
+        template="rationale",
+        images=False,
+        optimizer=replace(rates, groups=2, micro_groups=2),
+        limit=10 if tiny else TEXTS,
+        epochs=1.0,
         max_steps=2 if tiny else None,
         recipe="synthetic_captioner",
     )
+    captioning = reading.with_(
+        release=release,
+        out=out / "captions",
+        start=out / "language" / "final",
+        model=replace(spec, pretrained=None, min_pixels=None, max_pixels=None),
+        template="diagnose",
+        images=True,
+        optimizer=replace(rates, groups=BATCH, micro_groups=BATCH),
+        limit=20 if tiny else None,
+        epochs=epochs,
+    )
+    return reading, captioning
 
 
 def judged(out: Path, release: Path, student: Path, *, limit: int | None) -> dict[str, float]:
@@ -141,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--subjects", type=int, default=6000)
-    parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--sight-epochs", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="smallest size: shows that it runs")
     args = parser.parse_args()
@@ -151,7 +171,8 @@ def main() -> None:
         release = prepared(out, 20 if args.tiny else args.subjects)
         student, sight = seeing(out, release, epochs=args.sight_epochs, tiny=args.tiny)
         print(sight, flush=True)
-        done = align.train(stage(out, release, student, epochs=args.epochs, tiny=args.tiny), tell=print)
+        for stage in stages(out, release, student, epochs=args.epochs, tiny=args.tiny):
+            done = align.train(stage, tell=print)
         found = {
             "films": FILMS,
             "subjects": 20 if args.tiny else args.subjects,

@@ -135,7 +135,11 @@ def build(
     fields = _parts.shared(NAME, where, o, shrink=shrink)
     fields["limit"] = fields["limit"] or s["limit"]
     groups = Optimizer(
-        learning_rate=o.learning_rate, min_learning_rate=1e-6, warmup_ratio=0.05, groups=4, micro_groups=o.micro_groups
+        learning_rate=o.learning_rate,
+        min_learning_rate=1e-6,
+        warmup_ratio=0.05,
+        groups=o.micro_groups,
+        micro_groups=o.micro_groups,
     )
     sft = TrainConfig(out=where.out / "sft", model=_model(s, o.student), method="sft", optimizer=groups, **fields)
     second = TrainConfig(
