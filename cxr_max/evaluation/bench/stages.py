@@ -24,6 +24,7 @@ from cxr_max.evaluation.grading import Scored
 from cxr_max.evaluation.metrics.claims import Claim
 from cxr_max.evaluation.rows import Row
 from cxr_max.evaluation.teacher_drift import RULES, claims
+from cxr_max.mimic import tables
 from cxr_max.roots import MIMIC_ROOTS
 from cxr_max.synth import reading
 
@@ -173,7 +174,7 @@ def _by_report(config: BenchConfig) -> Truths:
         )
     release = open_release(config.release)
     told = mimic.join(release, mimic.open_root(*places)).scan("references")
-    rows = told.select("instance_id", "findings", "impression").collect()
+    (rows,) = tables.collect(told.select("instance_id", "findings", "impression"))
     reports = {i: "\n\n".join(filter(None, sections)) for i, *sections in rows.iter_rows()}
 
     def there(instance: str, _study: int) -> Collection[Claim] | None:

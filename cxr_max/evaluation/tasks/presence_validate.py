@@ -13,6 +13,7 @@ from cxr_max.evaluation import ask, diagnosis, ms_cxr_t
 from cxr_max.evaluation.sets.ms_cxr_t import FINDINGS as FIVE
 from cxr_max.evaluation.tasks import ms_cxr_t_presence_strict as strict
 from cxr_max.evaluation.types import Context, Item, Measure, Sample
+from cxr_max.mimic import tables
 from cxr_max.roots import MIMIC_ROOTS
 
 NAME, VERSION, MIMIC = "presence_validate", "1", True
@@ -25,7 +26,7 @@ def load(context: Context) -> list[Item]:
         raise UsageError("this task needs a release", next="--release DIR (cxr-max build makes one)")
     root = mimic.open_root(*context.paths(*MIMIC_ROOTS))
     found = diagnosis.frontal(context.release, root, "validate")
-    labels = root.labels("chexpert").select("study_id", *FIVE).collect()
+    (labels,) = tables.collect(root.labels("chexpert").select("study_id", *FIVE))
     study = {r["study_id"]: r for r in labels.iter_rows(named=True)}
     items = []
     for row in found.iter_rows(named=True):
