@@ -3,10 +3,10 @@
 `report` is the one call most users need; `encode` and `merge` split it by shards; `stats` holds the pure statistics,
 one file each. Names arrive when they are first used, so that importing this package loads neither polars nor scipy.
 
-Known limits, against simulated truth (`benchmarks/drift_truth`, tolerances written down first): recall is read .10 too
-low (.06 pooled), invented devices .06 too low, some refusals are missed; precision, flips, hedging, grounding and the
-order of the teachers hold. The step test rejects also where no error grows, since a section names its diagnosis first
-and signs after: it shows that the curve is not flat, not why.
+Known limits, against simulated truth (`benchmarks/drift_truth`, tolerances written down first): invented devices are
+read .08 too low; precision, recall, flips, hedging, grounding, refusals and the order of the teachers hold. The
+permutation tests of the topic-aligned and plain curves reject also where no error grows, since a section names its
+diagnosis first and signs after; the headline test (`stats.disagreement_trend`) does not.
 """
 
 from cxr_max.plugins import lazy

@@ -12,7 +12,8 @@ def run(config: Any) -> Panel:
     size = {"subjects": 40, "size": 192} if config.quick else {"subjects": 160, "size": 320}
     world = config.out / "world"
     if not world.exists():
-        synth.write_world(synth.WorldConfig(seed=config.seed, jobs=2, **size), world)
+        # Short essays: a student as small as the demo's never ends a long one.
+        synth.write_world(synth.WorldConfig(seed=config.seed, jobs=2, length=0.1, **size), world)
     films.sheet(world, config.out / "films.png")
     return Panel(
         f"{world}: mimic/, eval/, raw/ and truth/",

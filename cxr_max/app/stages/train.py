@@ -5,7 +5,7 @@ from typing import Any
 from cxr_max import recipes
 from cxr_max.app.panel import Panel
 
-LONG = {"sight_epochs": 12.0, "epochs": 1.0, "apo_epochs": 1.0}
+LONG = {"sight_epochs": 12.0, "epochs": 3.0, "apo_epochs": 1.0}
 QUICK = {"sight_epochs": 2.0, "epochs": 0.25, "apo_epochs": 0.25}
 
 
