@@ -1,6 +1,7 @@
 """Macro-accuracy: the mean of the per-class recalls (balanced accuracy), with plain accuracy and abstention beside it.
 
-An abstention (None) is wrong. Classes without a reference are left out of the mean. Range [0, 1].
+An abstention (None) is wrong. Classes without a reference are left out of the mean; where only one class has any, a
+constant answer would be perfect, so macro-accuracy is undefined (NaN). Range [0, 1].
 Source: the MS-CXR-T protocol of BioViL-T; scikit-learn's balanced_accuracy_score.
 """
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from cxr_max.errors import UsageError
 
-NAME, VERSION = "macro_accuracy", "1"
+NAME, VERSION = "macro_accuracy", "2"
 BETTER = {"abstention": -1}
 
 
@@ -44,15 +45,16 @@ def statistics(
 
 
 def aggregate(stats_SK: Any, weights_DS: Any) -> dict[str, Any]:
-    """Scores macro_accuracy, accuracy, abstention of each weighting, [D]; NaN when it has no samples."""
+    """Scores macro_accuracy, accuracy, abstention of each weighting, [D]; NaN when it has no samples,
+    macro_accuracy also when it has one class alone."""
     sums = weights_DS @ stats_SK
     classes = (stats_SK.shape[1] - 1) // 2
     n, right = sums[:, :classes], sums[:, classes : 2 * classes]
-    total = n.sum(axis=1)
+    total, there = n.sum(axis=1), (n > 0).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = np.where(n > 0, right / n, 0.0)
         return {
-            "macro_accuracy": recall.sum(axis=1) / (n > 0).sum(axis=1),
+            "macro_accuracy": np.where(there > 1, recall.sum(axis=1) / there, np.nan),
             "accuracy": right.sum(axis=1) / total,
             "abstention": sums[:, -1] / total,
         }

@@ -31,8 +31,14 @@ def test_abstention_is_wrong_and_counted() -> None:
 
 
 def test_a_class_without_references_is_left_out() -> None:
-    scores = metrics.macro_accuracy(predictions=["a", "b"], references=["a", "a"], labels=["a", "b", "c"])
-    assert scores["macro_accuracy"] == 0.5
+    scores = metrics.macro_accuracy(predictions=["a", "b", "b"], references=["a", "a", "b"], labels=["a", "b", "c"])
+    assert scores["macro_accuracy"] == 0.75
+
+
+def test_with_one_class_alone_a_constant_answer_shows_nothing() -> None:
+    scores = metrics.macro_accuracy(predictions=["a", "a"], references=["a", "a"], labels=["a", "b"])
+    assert np.isnan(scores["macro_accuracy"])
+    assert scores["accuracy"] == 1
 
 
 @settings(max_examples=50)
@@ -40,7 +46,8 @@ def test_a_class_without_references_is_left_out() -> None:
 @pytest.mark.filterwarnings("ignore:.*y_pred contains classes.*", "ignore:.*single label.*")
 def test_macro_accuracy_equals_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     y, answers = [list(v) for v in zip(*pairs, strict=True)]
-    assert _macro(y, answers)["macro_accuracy"] == pytest.approx(balanced_accuracy_score(y, answers))
+    expected = balanced_accuracy_score(y, answers) if len(set(y)) > 1 else float("nan")
+    assert _macro(y, answers)["macro_accuracy"] == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize(
