@@ -1,23 +1,23 @@
 """A student that sees and writes: trained once on synthetic patients who occur in no benchmark world.
 
-    python -m benchmarks.synthetic_captioner --out FOLDER [--subjects 6000] [--tiny]
+    python -m benchmarks.synthetic_captioner --out FOLDER [--subjects 1200] [--tiny]
 
 Random weights do not learn to see from essays (the words that name what is on the image are few), nor to write from a
-few hundred images, so the synthetic benchmark gives its students what a pretrained model brings. From 6,000 other
-synthetic patients: the vision tower is taught by a linear head on its mean feature (`_sight`); the text decoder on
-essays about given diagnoses, without any image (template `rationale`); then, the tower frozen, the student on true
-captions such as `Left pleural effusion. Cardiomegaly.` (template `diagnose`), both by the engine. So it has seen what
-is on films and read how teachers write, and never an essay beside its film. Films are of middle difficulty, fixed
-here; the benchmark's own difficulty is searched afterwards, with this student (`benchmarks.synthetic_difficulty
---student FOLDER/captions/final`). A killed run goes on where it stopped.
+few hundred images, so the synthetic benchmark gives its students what a pretrained model brings. From other synthetic
+patients, as many on films of each difficulty that `synthetic_difficulty` may choose: the vision tower is taught by a
+linear head on its mean feature (`_sight`); the text decoder on essays about given diagnoses, without any image
+(template `rationale`); then, the tower frozen, the student on true captions such as `Left pleural effusion.
+Cardiomegaly.` (template `diagnose`), both by the engine. So it has seen what is on films and read how teachers write,
+and never an essay beside its film. The benchmark's difficulty is searched afterwards, with this student
+(`benchmarks.synthetic_difficulty --student FOLDER/captions4/final`). A killed run goes on where it stopped.
 """
 
 import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy as np
 from transformers import AutoImageProcessor, AutoModelForImageTextToText
 
 from benchmarks import _sight, common
+from benchmarks.synthetic_difficulty import STEPS
 from cxr_max import align, data, synth
 from cxr_max.align import Optimizer, TrainConfig
 from cxr_max.align.scratch import write
@@ -37,12 +38,50 @@ from cxr_max.recipes import synthetic_bench
 from cxr_max.roots import resolve
 
 SEED = 1000
-"""Of the captioner's world; benchmark worlds have seeds below 100."""
-FILMS = {"contrast": 1.5, "noise": 15.0, "subtlety": 0.1}
+"""Of the first world, then one more each; benchmark worlds have seeds below 100."""
 BATCH = 32
 """Captioned images a step."""
 TEXTS = 2000
-"""Patients' images whose seven essays are read."""
+"""Images whose seven essays are read."""
+ESSAYS = 1000
+"""Essays of each teacher that the tokenizer is trained on."""
+
+
+@dataclass(frozen=True)
+class World:
+    """One world of patients, its release of captions, and its release of essays.
+
+    Attributes:
+        out: folder of everything.
+        number: of the difficulty, and of the world.
+    """
+
+    out: Path
+    number: int
+
+    @property
+    def folder(self) -> Path:
+        """Of the synthetic world."""
+        return self.out / f"world{self.number}"
+
+    @property
+    def captions(self) -> Path:
+        """The release whose one trajectory an image is its true caption."""
+        return self.out / f"release{self.number}"
+
+    @property
+    def essays(self) -> Path:
+        """The release of what the teachers said."""
+        return self.out / f"essays{self.number}"
+
+    @property
+    def mimic(self) -> tuple[Path, ...]:
+        """The MIMIC-CXR root."""
+        return (self.folder / "mimic",)
+
+    def context(self, limit: int | None = None) -> Context:
+        """Where tasks find this world."""
+        return Context(resolve([], mimic_roots=list(self.mimic)), limit, self.captions, self.folder / "truth")
 
 
 def captioned(row: Mapping[str, Any], there: Mapping[int, diagnosis.Truth], study: int) -> dict[str, Any]:
@@ -60,130 +99,130 @@ def captions(world: Path) -> Iterator[str]:
         yield json.dumps(captioned(row, there, study))
 
 
-def prepared(out: Path, subjects: int) -> Path:
-    """World and release of captions, unless they are there; returns the release."""
-    world, release = out / "world", out / "release"
-    if not (world / "truth" / "states.parquet").is_file():
-        synth.write_world(synthetic_bench.world(subjects=subjects, seed=SEED, **FILMS), world)
-    if not (release / "manifest.json").is_file():
-        raw = out / "raw"
-        raw.mkdir(exist_ok=True)
-        write_atomic(raw / "captions.jsonl", "\n".join(captions(world)) + "\n")
-        data.build([raw], release, findings=False)
-    return release
+def prepared(out: Path, subjects: int) -> tuple[World, ...]:
+    """The worlds, one a difficulty, with their releases; those that are there are left as they are."""
+    worlds = tuple(World(out, n) for n in range(len(STEPS)))
+    for w, films in zip(worlds, STEPS, strict=True):
+        if not (w.folder / "truth" / "states.parquet").is_file():
+            synth.write_world(synthetic_bench.world(subjects=subjects, seed=SEED + w.number, **films), w.folder)
+        if not (w.captions / "manifest.json").is_file():
+            raw = out / f"raw{w.number}"
+            raw.mkdir(exist_ok=True)
+            write_atomic(raw / "captions.jsonl", "\n".join(captions(w.folder)) + "\n")
+            data.build([raw], w.captions, findings=False)
+        if not (w.essays / "manifest.json").is_file():
+            data.build([w.folder / "raw"], w.essays, findings=False)
+    return worlds
 
 
-def seeing(out: Path, release: Path, *, epochs: int, tiny: bool) -> tuple[Path, dict[str, Any]]:
-    """Folder of the benchmark's student with a tower that sees, and how well it does on validate."""
-    spec = _first(out, release, tiny=tiny).model
-    assert spec.scratch is not None
-    folder, films = out / "seeing", {}
-    write(spec, _essays(out), out / "random", seed=SEED)
+def seeing(worlds: Sequence[World], *, epochs: int, tiny: bool) -> tuple[Path, dict[str, Any]]:
+    """Folder of the benchmark's student with a tower that sees, and how well it does on validate of each world."""
+    out = worlds[0].out
+    spec, folder = _first(worlds[0], tiny=tiny).model, out / "seeing"
+    write(spec, _essays(worlds[0].folder), out / "random", seed=SEED)
     with quiet():
         model = AutoModelForImageTextToText.from_pretrained(out / "random")
     tower, processor = model.model.visual, AutoImageProcessor.from_pretrained(out / "random", backend="pil")
-    for split in ("train", "validate"):
-        paths, truth = _truth(out, release, split, 8 if tiny else None)
-        films[split] = _sight.Films(processor, paths, truth)
-    head = _sight.teach(tower, films["train"], out / "sight.pt", epochs=1 if tiny else epochs, seed=SEED)
+    pairs = sorted({p for w in worlds for t in diagnosis.truth_of(w.folder / "truth").values() for p in t}, key=str)
+    limit = 4 if tiny else None
+    parts = [_truth(w, pairs, "train", limit) for w in worlds]
+    films = _sight.Films(processor, [p for paths, _ in parts for p in paths], np.concatenate([t for _, t in parts]))
+    head = _sight.teach(tower, films, out / "sight.pt", epochs=1 if tiny else epochs, seed=SEED)
     shutil.copytree(out / "random", folder, dirs_exist_ok=True)
     with quiet():
         model.save_pretrained(folder)
-    return folder, {"images": len(films["train"]), "auc_validate": _sight.area(tower, head, films["validate"])}
+    areas = [_sight.area(tower, head, _sight.Films(processor, *_truth(w, pairs, "validate", limit))) for w in worlds]
+    return folder, {"images": len(films), "auc_validate": areas}
 
 
-def _truth(out: Path, release: Path, split: str, limit: int | None) -> tuple[list[str], np.ndarray]:
+def _truth(world: World, pairs: Sequence[Any], split: str, limit: int | None) -> tuple[list[str], np.ndarray]:
     """Frontal images of a split and, for each, which of the (label, side) pairs are there."""
-    context = Context(resolve([], mimic_roots=[out / "world" / "mimic"]), limit, release, out / "world" / "truth")
-    asked = diagnosis.items(context, split)
-    pairs = sorted({p for t in diagnosis.truth_of(out / "world" / "truth").values() for p in t}, key=str)
+    asked = diagnosis.items(world.context(limit), split)
     return [str(i.sample.images[0]) for i in asked], np.array([[p in i.target for p in pairs] for i in asked])
 
 
-def _essays(out: Path) -> Iterator[str]:
-    for path in sorted((out / "world" / "raw").glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines()[:1000]:
+def _essays(world: Path) -> Iterator[str]:
+    for path in sorted((world / "raw").glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines()[:ESSAYS]:
             yield json.loads(line)["response"]
 
 
-def _first(out: Path, release: Path, *, tiny: bool) -> TrainConfig:
+def _first(world: World, *, tiny: bool) -> TrainConfig:
     first = synthetic_bench.build(
-        release=release, out=out, mimic_root=(out / "world" / "mimic",), seed=SEED, size="small" if tiny else "full"
+        release=world.captions, out=world.out, mimic_root=world.mimic, seed=SEED, size="small" if tiny else "full"
     )[0]
     assert isinstance(first, TrainConfig)
     return first
 
 
-def stages(out: Path, release: Path, student: Path, *, epochs: float, tiny: bool) -> tuple[TrainConfig, TrainConfig]:
-    """The engine's two stages: essays as text alone, then captions of films with the tower frozen."""
-    first = _first(out, release, tiny=tiny)
-    spec = replace(first.model, scratch=None, pretrained=str(student), freeze_vision=True)
-    rates = Optimizer(learning_rate=2e-3, min_learning_rate=1e-5, warmup_ratio=0.05)
-    if not (out / "essays" / "manifest.json").is_file():
-        data.build([out / "world" / "raw"], out / "essays", findings=False)
+def stages(worlds: Sequence[World], student: Path, *, epochs: float, tiny: bool) -> Iterator[TrainConfig]:
+    """The engine's stages: essays as text alone, then captions of each world's films with the tower frozen."""
+    out, first = worlds[0].out, _first(worlds[0], tiny=tiny)
+    rates = Optimizer(learning_rate=2e-3, min_learning_rate=1e-4, warmup_ratio=0.05, groups=2, micro_groups=2)
     reading = first.with_(
-        release=out / "essays",
+        release=worlds[0].essays,
         out=out / "language",
-        model=spec,
+        model=replace(first.model, scratch=None, pretrained=str(student), freeze_vision=True),
         template="rationale",
         images=False,
-        optimizer=replace(rates, groups=2, micro_groups=2),
+        optimizer=rates,
         limit=10 if tiny else TEXTS,
         epochs=1.0,
         max_steps=2 if tiny else None,
         recipe="synthetic_captioner",
     )
-    captioning = reading.with_(
-        release=release,
-        out=out / "captions",
-        start=out / "language" / "final",
-        model=replace(spec, pretrained=None, min_pixels=None, max_pixels=None),
-        template="diagnose",
-        images=True,
-        optimizer=replace(rates, groups=BATCH, micro_groups=BATCH),
-        limit=20 if tiny else None,
-        epochs=epochs,
-    )
-    return reading, captioning
+    yield reading
+    # A release holds one world; so one stage a world, hard films first.
+    for w in worlds:
+        yield reading.with_(
+            release=w.captions,
+            out=out / f"captions{w.number}",
+            start=out / (f"captions{w.number - 1}" if w.number else "language") / "final",
+            model=replace(first.model, scratch=None, freeze_vision=True, min_pixels=None, max_pixels=None),
+            template="diagnose",
+            images=True,
+            mimic_root=w.mimic,
+            optimizer=replace(rates, groups=BATCH, micro_groups=BATCH),
+            limit=20 if tiny else None,
+            epochs=epochs,
+        )
 
 
-def judged(out: Path, release: Path, student: Path, *, limit: int | None) -> dict[str, float]:
-    """The student's scores on validate patients of the captioner's world, against their truth."""
-    context = Context(resolve([], mimic_roots=[out / "world" / "mimic"]), limit, release, out / "world" / "truth")
-    options = {"model": str(student), "max_tokens": "80", "batch_size": "64"}
-    run(EvalConfig(("diagnosis_validate",), out / "judged", context), lambda: predictors.make("hf", options))
-    rows = [s.row for s in grading.scored(out / "judged", draws=0) if s.row["subset"].startswith("all")]
-    return {f"{r['score']} {r['group']}": r["value"] for r in rows}
+def judged(world: World, student: Path, *, limit: int | None) -> dict[str, float]:
+    """The student's scores on validate patients of a captioner's world, against their truth."""
+    options, out = {"model": str(student), "max_tokens": "80", "batch_size": "64"}, world.out / f"judged{world.number}"
+    run(EvalConfig(("diagnosis_validate",), out, world.context(limit)), lambda: predictors.make("hf", options))
+    rows = [s.row for s in grading.scored(out, draws=0) if s.row["subset"].startswith("all")]
+    return {r["group"]: r["value"] for r in rows if r["score"] == "macro_accuracy"}
 
 
 def main() -> None:
-    """Make the world, train, judge."""
+    """Make the worlds, train, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--subjects", type=int, default=6000)
+    parser.add_argument("--subjects", type=int, default=1200, help="of each of the worlds")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--sight-epochs", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="smallest size: shows that it runs")
     args = parser.parse_args()
+    subjects = 20 if args.tiny else args.subjects
     with tempfile.TemporaryDirectory() as folder:
         out = args.out or Path(folder)
         out.mkdir(parents=True, exist_ok=True)
-        release = prepared(out, 20 if args.tiny else args.subjects)
-        student, sight = seeing(out, release, epochs=args.sight_epochs, tiny=args.tiny)
+        worlds = prepared(out, subjects)
+        student, sight = seeing(worlds, epochs=args.sight_epochs, tiny=args.tiny)
         print(sight, flush=True)
-        for stage in stages(out, release, student, epochs=args.epochs, tiny=args.tiny):
-            done = align.train(stage, tell=print)
+        done = [align.train(s, tell=print) for s in stages(worlds, student, epochs=args.epochs, tiny=args.tiny)]
         found = {
-            "films": FILMS,
-            "subjects": 20 if args.tiny else args.subjects,
+            "films": STEPS,
+            "subjects": subjects,
             "sight": {"epochs": args.sight_epochs, **sight},
             "epochs": args.epochs,
-            "steps": done.steps,
-            "images": len(done.training_ids),
-            "wall_s": round(done.cost.wall_s, 1),
-            "validate": judged(out, release, done.folder, limit=4 if args.tiny else None),
+            "steps": [d.steps for d in done],
+            "images": [len(d.training_ids) for d in done],
+            "wall_s": round(sum(d.cost.wall_s for d in done), 1),
+            "macro_accuracy_validate": [judged(w, done[-1].folder, limit=4 if args.tiny else None) for w in worlds],
         }
-        print(json.dumps(found, indent=1))
         common.write("synthetic_captioner", found, tiny=args.tiny, packages=("torch", "transformers"))
 
 
