@@ -26,17 +26,20 @@ class Registry:
         package: dotted name of the folder that holds our own.
         group: entry point group for those of other packages.
         attributes: names every plug-in module must define.
+        beside: modules in our own folder that are no plug-ins.
     """
 
     kind: str
     package: str
     group: str
     attributes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def own(self) -> tuple[str, ...]:
         """Names of the modules in our own folder, sorted."""
         path = importlib.import_module(self.package).__path__
-        return tuple(sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")))
+        found = (m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+        return tuple(sorted(n for n in found if n not in self.beside))
 
     def names(self) -> tuple[str, ...]:
         """All names: our own first, then those of installed packages, each part sorted."""

@@ -17,10 +17,12 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def seal(folder: Path) -> None:
-    """Flush every file of a folder to disk, then write the marker with their sizes."""
+    """Make every file of a folder its owner's alone, flush it to disk, then write the marker with their sizes."""
     sizes = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != MARKER:
+            # A copy of the folder loses the folder's own mode; what was trained on restricted data stays private.
+            path.chmod(0o600)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             sizes[str(path.relative_to(folder))] = path.stat().st_size

@@ -7,7 +7,7 @@ docstring holds the command, the hardware and what to expect.
 
 from cxr_max.plugins import Registry, lazy
 
-REGISTRY = Registry("recipe", "cxr_max.recipes", "cxr_max.recipes", ("NAME", "Options", "build"))
+REGISTRY = Registry("recipe", "cxr_max.recipes", "cxr_max.recipes", ("NAME", "Options", "build"), beside=("apo_loop",))
 
 __all__ = ["Order", "names", "parse", "run", "stages"]
 

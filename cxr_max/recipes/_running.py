@@ -10,7 +10,6 @@ from typing import Any
 from cxr_max import align, recipes
 from cxr_max.errors import UnknownNameError, UsageError
 
-LOOPS = ("apo_loop",)
 """Files of this folder that are read and run by themselves."""
 
 
@@ -41,7 +40,7 @@ class Order:
 
 def names() -> tuple[str, ...]:
     """All recipes: our own, then those of installed packages."""
-    return tuple(n for n in recipes.REGISTRY.names() if n not in LOOPS)
+    return recipes.REGISTRY.names()
 
 
 def parse(pairs: Iterable[str]) -> dict[str, str]:
