@@ -85,6 +85,8 @@ FIGURES = [
     ("text_metrics", ("all_ratio_cpu",), "7.3x as fast"),
     ("build_release", ("ratio_to_datasets",), "10.2x as long"),
     ("image_reading", ("dicom_s", "ratio"), "1.1x as long"),
+    ("drift_scale", ("with_findings", "wall_s"), "144 s with findings"),
+    ("drift_scale", ("without_findings", "wall_s"), "237 s without"),
     ("guard", ("cold_s",), "73 s, then 17 s"),
     ("guard", ("planted",), "1,000 of 1,000 planted"),
     ("consensus_quality", ("worlds", "correlation_0", "difference_to_random_teacher", "vote", "precision_affirmed"),
