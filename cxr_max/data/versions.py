@@ -41,6 +41,12 @@ def synthetic(seed: int | None) -> str:
     return "0.0.0+synthetic" if seed is None else f"0.0.0+synthetic.{seed}"
 
 
+def next_minor(text: str) -> str:
+    """The version of a release with further tables: the next minor one, its build part kept; errors as `parse`."""
+    v = parse(text)
+    return f"{v.major}.{v.minor + 1}.0" + (f"+{v.build}" if v.build else "")
+
+
 def step(old: Version, new: Version) -> str:
     """The level by which `new` follows `old`: major, minor, patch or none.
 

@@ -52,7 +52,7 @@ def of_encoded(encoded: Encoded, *, generation: int = 0) -> Claims:
     wanted = keep[found.row] & (found.step >= 0) & (label != NO_FINDING)
     row, concept, label = found.row[wanted], found.concept[wanted].astype(np.int64), label[wanted]
     instance, step = encoded.instance_T[row], found.step[wanted].astype(np.int64)
-    width = int(max(step.max(initial=0), encoded.steps.step.max(initial=0))) + 1
+    width = states.width_of(encoded)
     section = states.places(encoded, row * width + step, width)[1]
     named = encoded.prompted_IK[instance, concept] | ((label >= 0) & encoded.prompted_IL[instance, label])
     signs = (encoded.prompted_IL.astype(np.float32) @ states.sign_table(encoded.vocabulary.concepts)) > 0

@@ -55,13 +55,18 @@ class Bearing(NamedTuple):
     lost: int
 
 
+def width_of(encoded: Encoded) -> int:
+    """More than any step's number, so that row * width + step tells steps apart."""
+    return int(max(encoded.findings.step.max(initial=0), encoded.steps.step.max(initial=0))) + 1
+
+
 def bearing(encoded: Encoded, *, generation: int = 0) -> Bearing:
     """Finding-bearing steps of one generation; generic steps stay out and keep their places."""
     found = encoded.findings
     label = np.asarray(encoded.vocabulary.label_K, dtype=np.int64)[found.concept]
     wanted = (label >= 0) & (encoded.generation_T[found.row] == generation) & ~encoded.refusal_T[found.row]
     known = wanted & (found.step >= 0)
-    width = int(max(found.step.max(initial=0), encoded.steps.step.max(initial=0))) + 1
+    width = width_of(encoded)
     key = found.row[known] * width + found.step[known]
     cell = (label[known] * 3 + found.status[known]) * 3 + found.side[known]
     items = np.unique(np.stack([key, cell], axis=1), axis=0) if len(key) else np.zeros((0, 2), dtype=np.int64)

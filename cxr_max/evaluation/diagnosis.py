@@ -114,10 +114,7 @@ def measures(questions: Sequence[Item]) -> list[Measure]:
         classes = {label: truths.count(label) for label in ask.YES_NO}
         about = {**notes, "classes": classes, "majority": max(classes.values()) / len(truths)}
         found.append(Measure("macro_accuracy", finding, stats, patients, profile="printed line", notes=about))
-    read = [
-        {(c.label, c.side) for c in reading.claims(rationale(i.text)) if c.status != "absent" and _counts(c.label)}
-        for i in questions
-    ]
+    read = [claims(rationale(i.text)) for i in questions]
     stats = metrics.get("claims").statistics(predictions=read, references=[i.target for i in questions])
     extractor = f"extractor {reading.NAME} v{reading.VERSION}, truth"
     found.append(Measure("claims", "all", stats, patients, profile=extractor, notes=notes))
@@ -126,5 +123,7 @@ def measures(questions: Sequence[Item]) -> list[Measure]:
     return found
 
 
-def _counts(label: str | None) -> bool:
-    return label is not None and label != "No Finding"
+def claims(text: str) -> frozenset[tuple[str, str | None]]:
+    """(label, side) of what a text affirms by the synthetic world's grammar; "No Finding" is none."""
+    found = ((c.label, c.side) for c in reading.claims(text) if c.status != "absent")
+    return frozenset((label, side) for label, side in found if label not in (None, "No Finding"))

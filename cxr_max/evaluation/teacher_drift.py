@@ -79,8 +79,7 @@ def _rows(release: Release, joined: Any, question: str | None) -> dict[str, dict
     ids = ids.select("instance_id", "subject_id", "diseases").collect().sort("instance_id")
     images = joined.scan("images").filter(pl.col("path").is_not_null()).collect()
     paths = dict(images.group_by("instance_id", maintain_order=True).agg("path").iter_rows())
-    told = joined.scan("references").select("instance_id", "findings", "impression").collect()
-    reports = {i: "\n\n".join(filter(None, sections)) for i, *sections in told.iter_rows()}
+    reports = reports_of(joined)
     texts = release.scan("trajectories").filter(pl.col("instance_id").is_in(ids["instance_id"].implode()))
     texts = texts.select("instance_id", "teacher", "generation", "prompt", "trajectory").collect()
     by_instance = texts.sort("instance_id", "teacher", "generation").partition_by("instance_id", as_dict=True)
@@ -97,6 +96,12 @@ def _rows(release: Release, joined: Any, question: str | None) -> dict[str, dict
         for i, subject, diseases in ids.iter_rows()
         if (i,) in by_instance
     }
+
+
+def reports_of(joined: Any) -> dict[str, str]:
+    """Instance to its report: findings, then impression; empty where it has neither."""
+    (told,) = mimic.tables.collect(joined.scan("references").select("instance_id", "findings", "impression"))
+    return {i: "\n\n".join(filter(None, sections)) for i, *sections in told.iter_rows()}
 
 
 def _item(row: dict[str, Any]) -> Item:

@@ -104,9 +104,9 @@ def with_consensus(
         release=where.release,
         strategy=strategy,
         out=folder,
-        version=next_minor(where.release),
+        version=versions.next_minor(open_release(where.release).version),
         hyper=dict(hyper or {}),
-        model=str(sft.out / "final") if strategy == "in_context" else None,
+        model=str(sft.out / "final") if align.consensus.asks(strategy) else None,
         mimic_roots=where.mimic_root,
         seed=where.seed,
     )
@@ -119,12 +119,6 @@ def _strategies(release: Path) -> set[str]:
     if "preferences" not in opened.tables:
         return set()
     return set(opened.scan("preferences").select("strategy").unique().collect()["strategy"])
-
-
-def next_minor(release: Path) -> str:
-    """The version a release with further tables has."""
-    v = versions.parse(open_release(release).version)
-    return f"{v.major}.{v.minor + 1}.0" + (f"+{v.build}" if v.build else "")
 
 
 class Decision(NamedTuple):

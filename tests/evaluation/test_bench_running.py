@@ -172,11 +172,6 @@ def test_the_teacher_is_chosen_by_validate_alone(world: Path, tmp_path: Path) ->
     assert stages.best_teacher(few) in few.teachers
 
 
-@pytest.mark.parametrize(("old", "new"), [("1.2.3", "1.3.0"), ("0.0.0+synthetic.3", "0.1.0+synthetic.3")])
-def test_the_consensus_is_the_next_minor_version(old: str, new: str) -> None:
-    assert stages.next_minor(old) == new
-
-
 REAL = Design(
     Endpoint("ms_cxr_t_presence_strict", "macro_accuracy", "mean", "macro balanced accuracy"),
     Endpoint("teacher_drift", "side_accuracy", "all", "side accuracy against the report"),

@@ -3,10 +3,8 @@
 import base64
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from cxr_max.errors import RestrictedDataError, UsageError
 from cxr_max.evaluation import predictors
 from cxr_max.evaluation.predictors.openai import seed_of
 from cxr_max.evaluation.types import Context, Failure, Output, Sample
+from tests.align.consensus import serving as loopback
 from tests.evaluation import worlds
 from tests.mimic import dicoms
 
@@ -32,29 +31,8 @@ def says(*texts: str | None) -> Answer:
 @contextmanager
 def serving(reply: Callable[[dict[str, Any]], Answer]) -> Iterator[tuple[dict[str, str], list[dict[str, Any]]]]:
     """A server that answers by a function of the request; gives the model's address and the requests that came."""
-    came: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            came.append(body)
-            status, answer = reply(body)
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield {"base_url": f"http://127.0.0.1:{server.server_port}/v1", "model": "m"}, came
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(reply) as served:
+        yield {"base_url": served.url.partition("#")[0], "model": "m"}, served.seen
 
 
 def text_of(body: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cxr_max import evaluation, synth
+from cxr_max import evaluation
 from cxr_max.cli import application
 from cxr_max.errors import CxrMaxError, DataError, MissingFileError, UsageError
 from cxr_max.evaluation import metrics, tasks, vocabulary
@@ -25,13 +25,6 @@ REPORTS = ["1. Heart normal. Lungs clear.", "Heart normal. No edema.", "Heart la
 @pytest.fixture(autouse=True)
 def without_meteor(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("CXR_MAX_METEOR_JAR", str(tmp_path_factory.getbasetemp() / "absent.jar"))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("vocabulary") / "w"
-    synth.write_world(synth.WorldConfig(subjects=60, seed=1, size=64), out)
-    return out
 
 
 def context(world: Path, **options: str) -> Context:

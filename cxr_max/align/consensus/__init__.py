@@ -3,8 +3,9 @@
 A strategy module defines `NAME`, `Hyper` (a frozen dataclass of its settings) and `write(panels, hyper, work) ->
 Iterator[Consensus | LeftOut]`: for every `Panel` (an instance with its teachers' answers) one consensus trajectory, or
 the reason why there is none. It may define `describe(hyper, work) -> Mapping`, what else the recipe has to name (a
-model's revision), called before any work, which is also where it refuses what cannot run; and `images(hyper) -> bool`,
-whether it looks at images. `run(ConsensusConfig(...))` makes the next version of a release from it.
+model's revision), called before any work, which is also where it refuses what cannot run; `images(hyper) -> bool`,
+whether it looks at images; and `ASKS = True` when a model writes, the one `ConsensusConfig.model` names.
+`run(ConsensusConfig(...))` makes the next version of a release from it.
 """
 
 from types import ModuleType
@@ -48,3 +49,8 @@ def get(name: str) -> ModuleType:
         UsageError: the file lacks a name a strategy must define.
     """
     return REGISTRY.get(name)
+
+
+def asks(name: str) -> bool:
+    """Whether a model writes a strategy's consensus; errors as `get`."""
+    return bool(getattr(get(name), "ASKS", False))

@@ -28,6 +28,7 @@ from cxr_max.journal import Journal
 from cxr_max.progress import track
 
 NAME = "in_context"
+ASKS = True
 WORDING = """{prompt}
 
 Below are {n} answers to this question, written independently of each other. They may contradict each other, and any of them may be wrong.

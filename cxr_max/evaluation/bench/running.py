@@ -19,6 +19,7 @@ import numpy as np
 
 from cxr_max import __version__, align, doctor
 from cxr_max.align import TrainConfig, TrainResult
+from cxr_max.align.consensus import asks
 from cxr_max.data.release import open_release
 from cxr_max.errors import CheckFailedError, UsageError
 from cxr_max.evaluation import grading, predictors, tasks
@@ -165,7 +166,7 @@ def _stage(
 ) -> TrainConfig:
     """The configuration of a row's own stage."""
     strategy, release = job.row.consensus, config.release
-    written = strategy in stages.WRITTEN
+    written = bool(strategy) and asks(strategy)
     student = _sft(config, job, tell).folder if job.row.start == "sft" or written else None
     start = student if job.row.start == "sft" else None
     if strategy:

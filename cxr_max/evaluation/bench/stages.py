@@ -10,26 +10,22 @@ import polars as pl
 
 from cxr_max import mimic
 from cxr_max.align import TrainConfig
-from cxr_max.align.consensus import ConsensusConfig
+from cxr_max.align.consensus import ConsensusConfig, asks
 from cxr_max.align.consensus import run as make_consensus
 from cxr_max.align.negatives import Choice
+from cxr_max.data import versions
 from cxr_max.data.release import open_release
 from cxr_max.errors import DataError, MissingFileError, UsageError
-from cxr_max.evaluation import metrics
+from cxr_max.evaluation import diagnosis, metrics
 from cxr_max.evaluation.bench import planning
 from cxr_max.evaluation.bench.config import BenchConfig, Setting
 from cxr_max.evaluation.bench.planning import Job
-from cxr_max.evaluation.diagnosis import truth_of
 from cxr_max.evaluation.grading import Scored
 from cxr_max.evaluation.metrics.claims import Claim
 from cxr_max.evaluation.rows import Row
-from cxr_max.evaluation.teacher_drift import RULES, claims
-from cxr_max.mimic import tables
+from cxr_max.evaluation.teacher_drift import RULES, claims, reports_of
 from cxr_max.roots import MIMIC_ROOTS
-from cxr_max.synth import reading
 
-WRITTEN = ("in_context",)
-"""Consensus strategies in which the student writes the text."""
 Truths = Callable[[str, int], Collection[Claim] | None]
 """From ids of instance and study to what is there; None when nothing is known."""
 SAME_EXTRACTOR = "same-extractor"
@@ -140,7 +136,9 @@ def best_teacher(config: BenchConfig) -> str:
 def teacher_scores(config: BenchConfig) -> dict[str, float]:
     """F1 of each teacher's claims on validate against the truth; errors as `best_teacher`."""
     release = open_release(config.release)
-    true_of, read = (_by_report(config), claims) if config.truth is None else (_by_truth(config.truth), _by_grammar)
+    true_of, read = (
+        (_by_report(config), claims) if config.truth is None else (_by_truth(config.truth), diagnosis.claims)
+    )
     rows = release.scan("trajectories").filter(pl.col("split") == "validate")
     said: defaultdict[str, list[Collection[Claim]]] = defaultdict(list)
     true: defaultdict[str, list[Collection[Claim]]] = defaultdict(list)
@@ -161,7 +159,7 @@ def teacher_scores(config: BenchConfig) -> dict[str, float]:
 
 
 def _by_truth(folder: Path) -> Truths:
-    there = truth_of(folder)
+    there = diagnosis.truth_of(folder)
     return lambda _instance, study: there.get(study, ())
 
 
@@ -172,21 +170,13 @@ def _by_report(config: BenchConfig) -> Truths:
             "a teacher is chosen by the reports of validate, or by the truth of a synthetic world",
             next="--mimic-root PATH, or --truth WORLD/truth",
         )
-    release = open_release(config.release)
-    told = mimic.join(release, mimic.open_root(*places)).scan("references")
-    (rows,) = tables.collect(told.select("instance_id", "findings", "impression"))
-    reports = {i: "\n\n".join(filter(None, sections)) for i, *sections in rows.iter_rows()}
+    reports = reports_of(mimic.join(open_release(config.release), mimic.open_root(*places)))
 
     def there(instance: str, _study: int) -> Collection[Claim] | None:
         report = reports.get(instance, "")
         return claims(report, role="reference") if report.strip() else None
 
     return there
-
-
-def _by_grammar(text: str) -> frozenset[Claim]:
-    found = {(c.label, c.side) for c in reading.claims(text) if c.label and c.status != "absent"}
-    return frozenset((label, side) for label, side in found if label != "No Finding")
 
 
 def consensus_release(config: BenchConfig, strategy: str, student: Path) -> Path:
@@ -204,8 +194,8 @@ def consensus_release(config: BenchConfig, strategy: str, student: Path) -> Path
         written = {
             "model": str(student), "mimic_roots": tuple(r.path for r in config.roots if r.name in MIMIC_ROOTS),
             "hyper": dict(config.design.consensus),
-        } if strategy in WRITTEN else {}  # fmt: skip
-        version = next_minor(open_release(config.release).version)
+        } if asks(strategy) else {}  # fmt: skip
+        version = versions.next_minor(open_release(config.release).version)
         make_consensus(ConsensusConfig(config.release, strategy, folder, version, split="train", **written))
     if not (folder / "manifest.json").is_file():
         raise MissingFileError(f"the consensus {strategy} left no release")
@@ -214,15 +204,8 @@ def consensus_release(config: BenchConfig, strategy: str, student: Path) -> Path
 
 def consensus_folder(config: BenchConfig, strategy: str, student: Path) -> Path:
     """Where the release with a consensus lies; one that the student writes has its run in the name."""
-    name = f"{strategy}-{student.parents[1].name}" if strategy in WRITTEN else strategy
+    name = f"{strategy}-{student.parents[1].name}" if asks(strategy) else strategy
     return config.out / "consensus" / name
-
-
-def next_minor(version: str) -> str:
-    """The next minor version, its build part kept."""
-    core, plus, build = version.partition("+")
-    major, minor, _ = core.split("-")[0].split(".")
-    return f"{major}.{int(minor) + 1}.0{plus}{build}"
 
 
 def marks(row: Row, scored: Sequence[Scored]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr_max import evaluation, synth
+from cxr_max import evaluation
 from cxr_max.evaluation import metrics
 from cxr_max.evaluation.types import Context
 from cxr_max.roots import Root
@@ -15,13 +15,6 @@ from tests.evaluation.test_vocabulary import Copies
 TEXTS = ["Heart normal. Lungs clear.", "Small left effusion.", "No edema.", "", "Small left effusion."]
 TRUTHS = ["Lungs clear.", "Small right effusion.", "No edema.", "Edema.", "Left effusion."]
 ALONE = tuple(n for n in metrics.REGISTRY.own() if getattr(metrics.get(n).module, "ALONE", False))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("remembering") / "w"
-    synth.write_world(synth.WorldConfig(subjects=60, seed=1, size=64), out)
-    return out
 
 
 def arguments(name: str) -> tuple[list[Any], list[Any], dict[str, Any]]:

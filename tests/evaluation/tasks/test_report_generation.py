@@ -6,18 +6,11 @@ from typing import Any
 
 import pytest
 
-from cxr_max import evaluation, synth
+from cxr_max import evaluation
 from cxr_max.errors import MissingFileError
 from cxr_max.evaluation import ask, predictors, tasks
 from cxr_max.evaluation.types import Context, Output
 from cxr_max.roots import Root
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("world") / "w"
-    synth.write_world(synth.WorldConfig(subjects=60, seed=1, size=64), out)
-    return out
 
 
 def _context(world: Path, **more: Any) -> Context:
