@@ -4,6 +4,7 @@ Stands where a pretrained model has its pretraining. The tower is the one of tra
 away. A killed run goes on after its last whole epoch and ends with the same weights.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,10 +53,14 @@ class Films:
 
 
 def logits(tower: Any, head: torch.nn.Linear, pixels: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
-    """What the head says of each image: [images, K]."""
+    """What the head says of each image, [images, K]: a smooth maximum over its places.
+
+    A finding is somewhere, and the mean over places dilutes a small one (area under the curve on validate after two
+    passes: .90 with the maximum, .86 with the mean).
+    """
     features = tower(pixels, grid_thw=grids).pooler_output
     sizes = (grids.prod(dim=1) // tower.spatial_merge_size**2).tolist()
-    return head(torch.stack([f.mean(0) for f in torch.split(features, sizes)]))
+    return torch.stack([torch.logsumexp(head(f), 0) - math.log(len(f)) for f in torch.split(features, sizes)])
 
 
 def teach(tower: Any, films: Films, kept: Path, *, epochs: int, seed: int) -> torch.nn.Linear:

@@ -5,7 +5,7 @@
 Random weights do not learn to see from essays (the words that name what is on the image are few), nor to write from a
 few hundred images, so the synthetic benchmark gives its students what a pretrained model brings. From other synthetic
 patients, as many on films of each difficulty that `synthetic_difficulty` may choose: the vision tower is taught by a
-linear head on its mean feature (`_sight`); the text decoder on essays about given diagnoses, without any image
+linear head on its features (`_sight`); the text decoder on essays about given diagnoses, without any image
 (template `rationale`); then, the tower frozen, the student on true captions such as `Left pleural effusion.
 Cardiomegaly.` (template `diagnose`), both by the engine. So it has seen what is on films and read how teachers write,
 and never an essay beside its film. The benchmark's difficulty is searched afterwards, with this student
@@ -39,7 +39,7 @@ from cxr_max.roots import resolve
 
 SEED = 1000
 """Of the first world, then one more each; benchmark worlds have seeds below 100."""
-BATCH = 32
+BATCH = 8
 """Captioned images a step."""
 TEXTS = 2000
 """Images whose seven essays are read."""
@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--subjects", type=int, default=1200, help="of each of the worlds")
     parser.add_argument("--epochs", type=float, default=1.0)
-    parser.add_argument("--sight-epochs", type=int, default=5)
+    parser.add_argument("--sight-epochs", type=int, default=10)
     parser.add_argument("--tiny", action="store_true", help="smallest size: shows that it runs")
     args = parser.parse_args()
     subjects = 20 if args.tiny else args.subjects

@@ -26,7 +26,7 @@ NAME = "synthetic_bench"
 
 SIDE = 112
 SIZES = {
-    "full": {"hidden": 128, "layers": 3, "depth": 4, "side": SIDE, "vocabulary": 1500, "limit": 2000},
+    "full": {"hidden": 128, "layers": 3, "depth": 4, "side": SIDE, "vocabulary": 1500, "limit": 500},
     "small": {"hidden": 64, "layers": 2, "depth": 2, "side": 56, "vocabulary": 800, "limit": 40},
 }
 """Of student and training data: `full` for results, `small` for `--quick`."""
