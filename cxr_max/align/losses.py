@@ -3,6 +3,8 @@
 h(t) = log pi_theta(t | v, l) - log pi_ref(t | v, l) for image v and prompt l; r = beta * h is the reward.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -88,6 +90,21 @@ def log_ratio(group: GroupLogps) -> Tensor:
 def per_token(h_BK: Tensor, group: GroupLogps) -> Tensor:
     """A sum divided by its number of scored tokens."""
     return h_BK / group.n_tokens_BK.clamp(min=1).to(h_BK.dtype)
+
+
+def nll_of_positive(group: GroupLogps) -> Tensor:
+    """Negative log-likelihood of each positive in nats per token, [B]: an anchor that keeps it from sinking."""
+    return per_token(-wide(group.policy_BK), group)[:, 0]
+
+
+def check_weight(name: str, value: float) -> None:
+    """Refuse a weight below 0, or one that is no number.
+
+    Raises:
+        UsageError: it is.
+    """
+    if not 0 <= value < math.inf:
+        raise UsageError(f"{name} {value!r}; allowed: 0 and above")
 
 
 def margins(group: GroupLogps, length_norm: str, ld_alpha: float = 1.0) -> Tensor:

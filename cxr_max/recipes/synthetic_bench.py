@@ -36,9 +36,12 @@ SECOND = Endpoint("diagnosis_test", "side_accuracy", "all", "side accuracy of th
 ON_VALIDATE = Endpoint("diagnosis_validate", "macro_accuracy", "mean", "macro balanced accuracy on validate")
 ROWS = (
     "base", "sft_single", "sft", "sft_long", "sft_consensus", "dpo_pairs", "apo", "apo_weighted", "apo_random_neg",
-    "apo_in_context",
+    "dpo_pairs_anchored", "apo_anchored", "apo_in_context",
 )  # fmt: skip
-CONTRASTS = (("apo", "dpo_pairs"), ("apo", "sft_consensus"), ("apo", "sft_long"), ("apo", "apo_random_neg"))
+CONTRASTS = (
+    ("apo", "dpo_pairs"), ("apo", "sft_consensus"), ("apo", "sft_long"), ("apo", "apo_random_neg"),
+    ("apo_anchored", "dpo_pairs_anchored"), ("apo_anchored", "sft_consensus"),
+)  # fmt: skip
 
 DESIGN = Design(
     primary=PRIMARY,
@@ -48,9 +51,9 @@ DESIGN = Design(
     contrasts=CONTRASTS,
     sft_epochs=1.0,
     epochs=1.0,
-    fresh_rates=(3e-4, 1e-3, 2e-3, 4e-3),
+    fresh_rates=(5e-4, 1e-3, 2e-3, 4e-3),
     continued_rates=(3e-5, 1e-4, 3e-4, 1e-3),
-    preference=((0.1, 3e-5), (0.1, 3e-4), (0.5, 3e-5), (0.5, 3e-4)),
+    preference=((0.1, 3e-6), (0.1, 3e-5), (0.5, 3e-6), (0.5, 3e-5)),
     predictor={"max_tokens": "300", "batch_size": "64"},
     options={"size": "full"},
 )
@@ -107,7 +110,7 @@ class Options(_parts.Common):
     size: str = "full"
     student: str = ""
     learning_rate: float = 2e-3
-    apo_learning_rate: float = 3e-4
+    apo_learning_rate: float = 3e-5
 
     def __post_init__(self) -> None:
         check_choice("size", self.size, tuple(SIZES))

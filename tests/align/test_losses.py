@@ -291,6 +291,19 @@ def test_anchor_pulls_the_positive_up() -> None:
     assert float(g.policy_BK.grad.sum()) == pytest.approx(-0.5 / 5)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
+def test_the_anchor_of_every_pair_is_that_of_one_group(weight: float) -> None:
+    one = group([THREE[:2]])
+    settings = {"beta": BETA, "nll_weight": weight}
+    whole = [methods.get(n).loss(one, methods.get(n).Hyper(**settings)).loss for n in ("apo", "dpo", "dpo_pairs")]
+    assert [float(v.detach()) for v in whole] == pytest.approx([float(whole[0].detach())] * 3)
+    many, bare = (
+        methods.get("dpo_pairs").loss(group([THREE]), methods.get("dpo_pairs").Hyper(beta=BETA, nll_weight=w)).loss
+        for w in (weight, 0.0)
+    )
+    assert float((many - bare).detach()) == pytest.approx(weight * -2.0 / 5, abs=1e-6)
+
+
 def test_bf16_sums_are_taken_to_float32() -> None:
     h = torch.tensor([[-300.0, -300.5, -301.0]])
     mask = torch.ones_like(h, dtype=torch.bool)
@@ -351,6 +364,7 @@ def test_the_other_apo_is_explained(name: str) -> None:
         ("apo", {"nll_weight": -1.0}),
         ("apo", {"n_fixed": 0}),
         ("dpo", {"length_norm": "ld"}),
+        ("dpo_pairs", {"nll_weight": math.inf}),
         ("ipo", {"beta": -1.0}),
         ("simpo", {"gamma": -0.5}),
         ("sft", {"average": "studies"}),

@@ -10,8 +10,8 @@ from cxr_max.errors import DataError, MissingFileError, UnknownNameError, UsageE
 from cxr_max.evaluation import rows
 
 OURS = (
-    "apo", "apo_in_context", "apo_random_neg", "apo_weighted", "base", "dpo_pairs", "sft", "sft_consensus", "sft_long",
-    "sft_single",
+    "apo", "apo_anchored", "apo_in_context", "apo_random_neg", "apo_weighted", "base", "dpo_pairs",
+    "dpo_pairs_anchored", "sft", "sft_consensus", "sft_long", "sft_single",
 )  # fmt: skip
 
 
@@ -31,7 +31,10 @@ def test_rows_differ_from_apo_in_one_thing_each() -> None:
         "apo_random_neg": {"negatives"},
         "dpo_pairs": {"method"},
         "sft_consensus": {"method"},
+        "apo_anchored": {"hyper"},
+        "dpo_pairs_anchored": {"hyper", "method"},
     }
+    assert rows.get("apo_anchored").hyper == rows.get("dpo_pairs_anchored").hyper
     for name, fields in changed.items():
         other = vars(rows.get(name))
         assert {k for k in apo if apo[k] != other[k]} - {"name", "sentence"} == fields
@@ -100,7 +103,7 @@ def test_what_is_no_row_is_refused_with_what_is_allowed(text: str, error: str) -
 
 
 def test_unknown_names_are_listed() -> None:
-    with pytest.raises(UnknownNameError, match="known: apo, apo_in_context, apo_random_neg"):
+    with pytest.raises(UnknownNameError, match="known: apo, apo_anchored, apo_in_context"):
         rows.get("ppo")
     with pytest.raises(UnknownNameError, match="unknown method"):
         rows.parse("bad", 'sentence = "x"\nmethod = "ppo"')

@@ -5,7 +5,6 @@ P(t+ > T) = exp r(t+) / (exp r(t+) + sum_u w_u exp r(t^u)) with r = beta * log(p
 negative DPO. Gradients: dL/dh_+ = -beta (1 - q_+), dL/dh_u = beta q_u; they sum to 0, so both likelihoods may fall.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +14,10 @@ from cxr_max.align.losses import (
     by_teacher,
     check_above_zero,
     check_choice,
+    check_weight,
     margins,
     mean_over_groups,
+    nll_of_positive,
     plackett_luce_first,
     reward_metrics,
     valid_negatives,
@@ -58,8 +59,7 @@ class Hyper:
         check_choice("length_norm", self.length_norm, LENGTH_NORMS)
         if not 0 <= self.ld_alpha <= 1:
             raise UsageError(f"ld_alpha {self.ld_alpha!r}; allowed: 0 to 1")
-        if not 0 <= self.nll_weight < math.inf:
-            raise UsageError(f"nll_weight {self.nll_weight!r}; allowed: 0 and above")
+        check_weight("nll_weight", self.nll_weight)
         if self.n_fixed is not None and self.n_fixed < 1:
             raise UsageError(f"n_fixed {self.n_fixed!r}; allowed: 1 and above")
 
@@ -92,7 +92,7 @@ def loss(group: GroupLogps, hyper: Hyper) -> LossOutput:
         log_w_BN = log_w_BN - total_B.masked_fill(total_B == -torch.inf, 0.0)
     a_BN = hyper.beta * margin_BN + log_w_BN.masked_fill(~valid_BN, 0.0)
     loss_B, q_BN = plackett_luce_first(a_BN, valid_BN)
-    nll_B = -wide(group.policy_BK[:, 0]) / group.n_tokens_BK[:, 0].clamp(min=1)
+    nll_B = nll_of_positive(group)
     if hyper.nll_weight:
         loss_B = loss_B + hyper.nll_weight * nll_B
     mean = mean_over_groups(loss_B, keep_B)
