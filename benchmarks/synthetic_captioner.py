@@ -7,9 +7,9 @@ few hundred images, so the synthetic benchmark gives its students what a pretrai
 patients, as many on films of each difficulty that `synthetic_difficulty` may choose: the vision tower is taught by a
 linear head on its features (`_sight`); the text decoder on essays about given diagnoses, without any image
 (template `rationale`); then, the tower frozen, the student on true captions such as `Left pleural effusion.
-Cardiomegaly.` (template `diagnose`), both by the engine. So it has seen what is on films and read how teachers write,
-and never an essay beside its film. The benchmark's difficulty is searched afterwards, with this student
-(`benchmarks.synthetic_difficulty --student FOLDER/captions4/final`). A killed run goes on where it stopped.
+Cardiomegaly.` and on the seven teachers' essays beside their films (template `diagnose`), all by the engine. The
+benchmark's difficulty is searched afterwards, with this student (`benchmarks.synthetic_difficulty --student
+FOLDER/reads4/final`). A killed run goes on where it stopped.
 """
 
 import argparse
@@ -43,6 +43,8 @@ BATCH = 8
 """Captioned images a step."""
 TEXTS = 2000
 """Images whose seven essays are read."""
+FILMS = 1000
+"""Images of each world whose seven essays are read beside the film."""
 ESSAYS = 1000
 """Essays of each teacher that the tokenizer is trained on."""
 
@@ -156,7 +158,7 @@ def _first(world: World, *, tiny: bool) -> TrainConfig:
 
 
 def stages(worlds: Sequence[World], student: Path, *, epochs: float, tiny: bool) -> Iterator[TrainConfig]:
-    """The engine's stages: essays as text alone, then captions of each world's films with the tower frozen."""
+    """The engine's stages: essays as text alone; with the tower frozen, captions, then essays, of each world's films."""
     out, first = worlds[0].out, _first(worlds[0], tiny=tiny)
     rates = Optimizer(learning_rate=2e-3, min_learning_rate=1e-4, warmup_ratio=0.05, groups=2, micro_groups=2)
     reading = first.with_(
@@ -172,25 +174,37 @@ def stages(worlds: Sequence[World], student: Path, *, epochs: float, tiny: bool)
         recipe="synthetic_captioner",
     )
     yield reading
+    looking = reading.with_(
+        model=replace(first.model, scratch=None, freeze_vision=True, min_pixels=None, max_pixels=None),
+        template="diagnose",
+        images=True,
+    )
     # A release holds one world; so one stage a world, hard films first.
     for w in worlds:
-        yield reading.with_(
+        yield looking.with_(
             release=w.captions,
             out=out / f"captions{w.number}",
             start=out / (f"captions{w.number - 1}" if w.number else "language") / "final",
-            model=replace(first.model, scratch=None, freeze_vision=True, min_pixels=None, max_pixels=None),
-            template="diagnose",
-            images=True,
             mimic_root=w.mimic,
             optimizer=replace(rates, groups=BATCH, micro_groups=BATCH),
             limit=20 if tiny else None,
             epochs=epochs,
         )
+    for w in worlds:
+        yield looking.with_(
+            release=w.essays,
+            out=out / f"reads{w.number}",
+            start=out / (f"reads{w.number - 1}" if w.number else f"captions{len(worlds) - 1}") / "final",
+            mimic_root=w.mimic,
+            optimizer=replace(rates, learning_rate=1e-3, groups=1, micro_groups=1),
+            limit=10 if tiny else FILMS,
+        )
 
 
 def judged(world: World, student: Path, *, limit: int | None) -> dict[str, float]:
     """The student's scores on validate patients of a captioner's world, against their truth."""
-    options, out = {"model": str(student), "max_tokens": "80", "batch_size": "64"}, world.out / f"judged{world.number}"
+    options = {"model": str(student), **synthetic_bench.DESIGN.predictor}
+    out = world.out / f"judged{world.number}"
     run(EvalConfig(("diagnosis_validate",), out, world.context(limit)), lambda: predictors.make("hf", options))
     rows = [s.row for s in grading.scored(out, draws=0) if s.row["subset"].startswith("all")]
     return {r["group"]: r["value"] for r in rows if r["score"] == "macro_accuracy"}

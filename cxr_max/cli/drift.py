@@ -7,20 +7,23 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 import cxr_max
 from cxr_max.cli._options import JSON, MIMIC_ROOT, OVERWRITE, ROOT
 
 FIGURES = {
-    "precision": "P", "recall": "R", "f1": "F1", "similarity_tfidf": "tfidf", "average (as in the paper)": "average",
-    "precision_above_shuffle": "P - shuffle", "recall_above_shuffle": "R - shuffle",
-    "precision_beyond_prompt": "P beyond", "recall_beyond_prompt": "R beyond", "grounding_accuracy/micro": "side",
-    "grounding_side_prior/micro": "side prior", "invented_finding_rate/micro": "invented",
-    "laterality_flip_rate/micro": "side flip", "negation_flip_rate/micro": "negated", "hedging_rate/micro": "hedged",
+    "precision": "precision", "recall": "recall", "f1": "F1", "similarity_tfidf": "tf-idf",
+    "average (as in the paper)": "average", "precision_above_shuffle": "precision, above shuffled",
+    "recall_above_shuffle": "recall, above shuffled", "precision_beyond_prompt": "precision, beyond prompt",
+    "recall_beyond_prompt": "recall, beyond prompt", "grounding_accuracy/micro": "side",
+    "grounding_side_prior/micro": "side, prior", "invented_finding_rate/micro": "invented",
+    "laterality_flip_rate/micro": "side flipped", "negation_flip_rate/micro": "negated", "hedging_rate/micro": "hedged",
     "refusal_rate": "refused", "n_words": "words",
 }  # fmt: skip
 HEADLINES = ("headline", "steps")
+CELL = 23
+"""Characters of a value with its interval and the borders."""
 
 
 def command(
@@ -73,11 +76,13 @@ def _show(report: Any, out: Path) -> None:
     )
     rows = report.table(tuple(FIGURES))
     shown = [f for f in FIGURES if any(r[f] for r in rows)]
-    for start in range(0, len(shown), 5):
-        table = Table("teacher", *(FIGURES[f] for f in shown[start : start + 5]))
-        for r in rows:
-            cells = (_cell(r[f]) for f in shown[start : start + 5])
-            table.add_row(cxr_max.teachers.display_name(r["teacher"]), *cells)
+    names = [cxr_max.teachers.display_name(r["teacher"]) for r in rows]
+    fit = max(1, (console.width - max(map(len, names), default=0) - 4) // CELL)
+    for start in range(0, len(shown), fit):
+        part = shown[start : start + fit]
+        table = Table(Column("teacher", no_wrap=True), *(FIGURES[f] for f in part))
+        for name, r in zip(names, rows, strict=True):
+            table.add_row(name, *(_cell(r[f]) for f in part))
         console.print(table)
     tests = Table("test", "statistic", "p", "adjusted", "detectable", "n", title="Tests", title_justify="left")
     for t in report.shareable()["tests"]:

@@ -38,6 +38,9 @@ class SampleConfig:
         seed: any whole number.
         stratify: `view`, and names of the 14 findings (CheXpert's labels), in which the shares are kept.
         exclude: files with a `subject_id` or an image path per row, or folders of them: patients left out.
+
+    Raises:
+        UsageError, UnknownNameError: a fraction, unit, split or stratum outside what is allowed.
     """
 
     fraction: float
@@ -46,6 +49,16 @@ class SampleConfig:
     seed: int = 0
     stratify: Sequence[str] = ()
     exclude: Sequence[Path] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise UsageError(f"fraction is {self.fraction}, a number in (0, 1] is needed")
+        if self.unit not in UNITS:
+            raise UnknownNameError.of("unit", self.unit, UNITS)
+        for name in self.stratify:
+            if name not in ("view", *FINDINGS):
+                raise UnknownNameError.of("stratum", name, ("view", *FINDINGS))
+        canonical_split(self.split)
 
 
 class Sampled(NamedTuple):
@@ -67,17 +80,9 @@ def draw(root: MimicRoot, config: SampleConfig) -> Sampled:
     """Choose the units and describe them beside the full split.
 
     Raises:
-        UsageError, UnknownNameError: a fraction, unit, split or stratum outside what is allowed.
         MissingFileError: a file of `exclude` is missing.
         DataError: a file of `exclude` names no patient.
     """
-    if not 0 < config.fraction <= 1:
-        raise UsageError(f"fraction is {config.fraction}, a number in (0, 1] is needed")
-    if config.unit not in UNITS:
-        raise UnknownNameError.of("unit", config.unit, UNITS)
-    for name in config.stratify:
-        if name not in ("view", *FINDINGS):
-            raise UnknownNameError.of("stratum", name, ("view", *FINDINGS))
     split = canonical_split(config.split)
     views = root.metadata().select("dicom_id", "view")
     (images,) = tables.collect(root.splits().filter(pl.col("split") == split).join(views, on="dicom_id", how="left"))

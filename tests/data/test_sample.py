@@ -110,10 +110,10 @@ def test_evaluation_patients_are_left_out(root: mimic.MimicRoot, tmp_path: Path)
 def test_wrong_use(root: mimic.MimicRoot, tmp_path: Path) -> None:
     for fraction in (0, -1, 1.5):
         with pytest.raises(UsageError):
-            draw(root, SampleConfig(fraction))
-    for config in (SampleConfig(0.1, "image"), SampleConfig(0.1, split="x"), SampleConfig(0.1, stratify=("age",))):
+            SampleConfig(fraction)
+    for setting in ({"unit": "image"}, {"split": "x"}, {"stratify": ("age",)}):
         with pytest.raises(UnknownNameError):
-            draw(root, config)
+            SampleConfig(0.1, **setting)
     drawn = draw(root, SampleConfig(0.1))
     with pytest.raises(UsageError):
         data.sample.write(drawn, tmp_path / "x.csv")

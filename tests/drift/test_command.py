@@ -33,7 +33,7 @@ def test_a_joined_release_writes_report_and_restricted(release: Path, world: Pat
     done = call(release, "--mimic-root", world / "mimic", "--out", out, "--by", "split", *QUICK)
     assert done.returncode == 0, done.stderr
     assert "Claude Sonnet-4" in done.stdout
-    assert "P - shuffle" in done.stdout
+    assert "precision, above shuffled" in done.stdout
     report = json.loads((out / "report.json").read_text())
     assert report["about"]["synthetic"]
     assert {r["by"] for r in report["teachers"]} == {None, "split"}
@@ -45,9 +45,11 @@ def test_a_joined_release_writes_report_and_restricted(release: Path, world: Pat
 
 
 def test_a_release_without_a_root_says_what_a_root_would_add(release: Path, tmp_path: Path) -> None:
-    done = call(release, "--out", tmp_path / "out", *QUICK)
+    done = call(release, "--out", tmp_path / "out", *QUICK, COLUMNS="80")
     assert done.returncode == 0, done.stderr
     assert "need a MIMIC-CXR root" in done.stdout
+    assert "Claude Sonnet-4" in done.stdout  # names and values stay whole in a narrow terminal
+    assert "…" not in done.stdout.partition("Tests")[0]
 
 
 def test_texts_as_json_treated_as_real(texts: Path, tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ def test_what_tiny_cpu_does_otherwise_than_the_paper(tiny: Tiny, tmp_path: Path)
     assert (apo.optimizer.learning_rate, apo.hyper) == (1e-5, {"beta": 0.1, "nll_weight": 1.0})
     assert "apo_learning_rate=1e-4 nll_weight=0" in (tiny_cpu.__doc__ or "")
     # Weights at random have yet to learn to see; other methods have no anchor.
-    blind, _, pairs = tiny_cpu.build(**where, sight_epochs=0, method="dpo_pairs")
+    blind, _, plain = tiny_cpu.build(**where, sight_epochs=0, method="ipo")
     assert not blind.model.freeze_vision
-    assert pairs.hyper == {"beta": 0.1}
+    assert plain.hyper == {"beta": 0.1}
 
 
 @pytest.mark.parametrize("recipe", [tiny_cpu, paper_qwen2_5_vl_7b, released_script], ids=lambda r: r.NAME)
