@@ -158,7 +158,7 @@ def _first(world: World, *, tiny: bool) -> TrainConfig:
 
 
 def stages(worlds: Sequence[World], student: Path, *, epochs: float, tiny: bool) -> Iterator[TrainConfig]:
-    """The engine's stages: essays as text alone; with the tower frozen, captions, then essays, of each world's films."""
+    """The engine's stages: essays as text alone; then, the tower frozen, captions and essays of each world's films."""
     out, first = worlds[0].out, _first(worlds[0], tiny=tiny)
     rates = Optimizer(learning_rate=2e-3, min_learning_rate=1e-4, warmup_ratio=0.05, groups=2, micro_groups=2)
     reading = first.with_(

@@ -16,6 +16,9 @@ RESULT = {
                 "peer": {"versions": {"spacy": "3.8"}, "s": 4.0}},
 }  # fmt: skip
 
+LATER = ["the same, shared pages counted once, MiB"]
+"""Rows whose figure the stored result does not hold yet: it was added to the benchmark after its last run."""
+
 
 def test_the_page_is_what_the_results_say() -> None:
     assert page.PAGE.read_text(encoding="utf-8") == page.render(), "python -m benchmarks.page"
@@ -30,7 +33,7 @@ def test_every_row_is_well_formed() -> None:
     every = page.results()
     # A row whose figure is gone is left out of the page; none of the committed results may lose one unseen.
     lost = [r["what"] for r in rows if r["result"] in every and page.value(r, every[r["result"]]["figures"]) is None]
-    assert len(lost) <= 2, lost
+    assert lost == LATER
 
 
 @pytest.mark.parametrize(
