@@ -54,7 +54,7 @@ DESIGN = Design(
     fresh_rates=(1e-4, 3e-4, 1e-3, 2e-3),
     continued_rates=(3e-5, 1e-4, 3e-4, 1e-3),
     preference=((0.1, 3e-6), (0.1, 3e-5), (0.5, 3e-6), (0.5, 3e-5)),
-    predictor={"max_tokens": "300", "batch_size": "64", "temperature": "0.5"},
+    predictor={"max_tokens": "300", "batch_size": "64"},
     options={"size": "full"},
 )
 CURVE = ("sft", "sft_consensus", "dpo_pairs", "apo")
