@@ -7,7 +7,8 @@
 Hardware: 2 cores, 4 GB; at most 4 minutes a run is the aim. `--quick` shows the pipeline in under 5 minutes.
 The student starts from random weights, or from `student=FOLDER`, a checkpoint of `cxr-max train`. The world's
 contrast, noise and subtlety stand in `synthetic_bench.toml`, set once by `benchmarks/synthetic_difficulty.py` on
-validate, before any preference run, and not touched since.
+validate, before any preference run, and not touched since. Learning rates were spanned on validate patients of other
+worlds. `student=` is the folder `reads4/final` that `python -m benchmarks.synthetic_captioner --out FOLDER` leaves.
 """
 
 import tomllib
