@@ -4,8 +4,8 @@
 
 Steps from hard to easy are fixed below. At each, `sft` of the recipe is trained (the second of its learning rates) and
 its macro balanced accuracy on validate taken, mean over seeds; the first step between .65 and .85 is the difficulty.
-`--write` stores it, every step that was tried, and the command in `cxr_max/recipes/synthetic_bench.toml`; a file whose
-status is `set` is never written again. Where no step reaches the band, the status says so and names the best.
+`--write` stores it, every step that was tried, and the command in `cxr_max/recipes/synthetic_bench.toml`, which is never
+written again. Where no step reaches the band, the status says so and the best step is taken.
 """
 
 import argparse
@@ -70,10 +70,10 @@ def store(found: dict[str, Any], command: str) -> None:
     """Write the file the recipe reads.
 
     Raises:
-        CheckFailedError: the difficulty is set already.
+        CheckFailedError: the search was made already.
     """
-    if STORED.is_file() and synthetic_bench.difficulty().get("status") == "set":
-        raise CheckFailedError(f"{STORED.name} is set; it is never touched afterwards")
+    if STORED.is_file() and synthetic_bench.difficulty().get("status") != "not set":
+        raise CheckFailedError(f"{STORED.name} was searched for; it is never touched afterwards")
     lines = [
         "# Difficulty of the synthetic benchmark, found by the command below on validate; once set, never touched.",
         f'status = "{found["status"]}"',
@@ -101,7 +101,8 @@ def main() -> None:
         )
     common.write("synthetic_difficulty", found, tiny=args.tiny, packages=("torch", "transformers"))
     if args.write and not args.tiny:
-        store(found, f"python -m benchmarks.synthetic_difficulty --seeds {args.seeds} --write")
+        student = " --student FOLDER" if args.student else ""
+        store(found, f"python -m benchmarks.synthetic_difficulty --seeds {args.seeds}{student} --write")
 
 
 if __name__ == "__main__":
