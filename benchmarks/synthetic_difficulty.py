@@ -4,8 +4,8 @@
 
 Steps from hard to easy are fixed below. At each, `sft` of the recipe is trained (the second of its learning rates) and
 its macro balanced accuracy on validate taken, mean over seeds; the first step between .65 and .85 is the difficulty.
-`--write` stores it, every step that was tried, and the command in `cxr_max/recipes/synthetic_bench.toml`, which is never
-written again. Where no step reaches the band, the status says so and the best step is taken.
+`--write` stores it, every step that was tried, and the command in `cxr_max/recipes/synthetic_bench.toml`, which is
+never written again. Where no step reaches the band, the status says so and the best step is taken.
 """
 
 import argparse

@@ -27,6 +27,9 @@ def command(
     truth: Path | None = TRUTH,
     root: list[str] = ROOT,
     mimic_root: list[Path] = MIMIC_ROOT,
+    settings_from: Path | None = typer.Option(
+        None, "--settings-from", metavar="DIR", help="Settings that this other --out chose; no trials are made."
+    ),
     draws: int = typer.Option(2000, "--draws", min=1, help="Bootstrap draws."),
     as_json: bool = JSON,
 ) -> None:
@@ -42,11 +45,12 @@ def command(
     config = bench.configure(
         module, release, out, names=[r for r in rows.split(",") if r], added=add, quick=quick, seeds=seeds,
         fractions=bench.shares(fraction), teachers=bench.some_teachers(teachers), truth=truth, roots=roots, draws=draws,
-        options=cxr_max.recipes.parse(options or ()),
+        options=cxr_max.recipes.parse(options or ()), settings_from=settings_from,
     )  # fmt: skip
     if plan:
         places = [("--root", r) for r in root] + [("--mimic-root", str(p)) for p in mimic_root]
-        lines = bench.commands(config, [*places, *([("--truth", str(truth))] if truth else [])])
+        places += [(o, str(p)) for o, p in (("--truth", truth), ("--settings-from", settings_from)) if p]
+        lines = bench.commands(config, places)
         print(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
         return
     found = bench.run(config, only=only, tell=None if as_json else console.print)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cxr_max import data, synth
-from cxr_max.errors import UsageError
+from cxr_max.errors import MissingFileError, UsageError
 from cxr_max.evaluation import bench
 from cxr_max.evaluation.bench import results, running, stages, tables
 from cxr_max.evaluation.bench.config import Design, Endpoint
@@ -150,6 +150,12 @@ def test_settings_are_chosen_on_validate_and_the_choice_is_kept(world: Path, tmp
     assert (str(setting), tried) == ("lr 0.002", {"lr 0.001": pytest.approx(0.55), "lr 0.002": pytest.approx(0.65)})
     monkeypatch.setattr(running, "trial_value", None)
     assert running.choose(config, config.rows[0], print)[0] == setting
+    other = replace(config, out=tmp_path / "other", settings_from=config.out)
+    assert running.choose(other, config.rows[0], print) == (setting, tried)
+    with pytest.raises(UsageError, match=r"chosen among lr 0\.001, lr 0\.002"):
+        running.choose(replace(other, design=replace(two, fresh_rates=(1e-3, 3e-3))), config.rows[0], print)
+    with pytest.raises(MissingFileError, match="no settings of row sft"):
+        running.choose(replace(other, settings_from=tmp_path / "none"), config.rows[0], print)
 
 
 def test_a_trial_is_judged_on_validate(world: Path, tmp_path: Path) -> None:

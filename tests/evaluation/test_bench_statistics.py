@@ -181,6 +181,9 @@ def test_tables_say_synthetic_undertrained_and_not_run(tmp_path: Path) -> None:
     assert "synthetic" in text.splitlines()[0]
     assert "row (synthetic data)" in text
     assert tables.UNDERTRAINED in text
+    assert tables.ELSEWHERE not in text
+    elsewhere = {**made[0], "about": {**made[0]["about"], "settings": "of another run"}}
+    assert tables.ELSEWHERE in tables.markdown(elsewhere)
     assert "| base | not run | needs pretrained weights |" in text
     assert tables.ONE_SEED in text
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")

@@ -72,6 +72,9 @@ def test_the_plan_is_printed_one_command_a_job(tiny: tiny_world.Tiny, tmp_path: 
     assert len(lines) == 2 * len(synthetic_bench.ROWS)
     assert all(shlex.split(line)[-2:] == ["--only", str(i)] for i, line in enumerate(lines))
     assert not (tmp_path / "out").exists()
+    again = ["--truth", str(tmp_path / "truth"), "--settings-from", str(tmp_path / "first")]
+    repeated = CliRunner().invoke(application(), [*begin, "--mimic-root", str(tiny.root), *again, "--plan"])
+    assert all(shlex.split(line)[-6:-2] == again for line in repeated.output.splitlines())
     other = CliRunner().invoke(application(), ["bench", "--recipe", "tiny_cpu", *begin[3:], "--plan"])
     assert isinstance(other.exception, UsageError)
     assert "no design" in str(other.exception)

@@ -138,6 +138,7 @@ class BenchConfig:
         teachers: ids of those that take part; empty = all.
         quick: the recipe's quick form.
         options: further options of the recipe's `build`, before the design's.
+        settings_from: folder of another run of the benchmark whose choice of settings is taken instead of trials.
         draws: of the bootstrap.
     """
 
@@ -153,6 +154,7 @@ class BenchConfig:
     teachers: tuple[str, ...] = ()
     quick: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    settings_from: Path | None = None
     draws: int = 2000
 
 

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from cxr_max import __version__, align, doctor
 from cxr_max.align import TrainConfig, TrainResult
 from cxr_max.align.consensus import asks
 from cxr_max.data.release import open_release
-from cxr_max.errors import CheckFailedError, UsageError
+from cxr_max.errors import CheckFailedError, MissingFileError, UsageError
 from cxr_max.evaluation import grading, predictors, tasks
 from cxr_max.evaluation.bench import planning, results, stages
 from cxr_max.evaluation.bench.config import BenchConfig, Design, Setting, candidates
@@ -102,25 +103,47 @@ def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
 
 
 def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, dict[str, float]]:
-    """The setting of a row, chosen on validate by the mean over the trials' seeds, with the value of each candidate."""
+    """The setting of a row, chosen on validate by the mean over the trials' seeds, with the value of each candidate.
+
+    With `settings_from` it is the one that another run chose among the same candidates.
+
+    Raises:
+        MissingFileError: that run has no choice for the row. UsageError: it chose among others.
+    """
     options = candidates(config.design, row)
     wanted = planning.trials(config, row)
     if not wanted:
         return (options[0] if options else None), {}
-    path = config.out / "trials" / f"{row.name}.json"
-    with _locked(path):
-        if not path.is_file():
-            values: dict[int, list[float]] = {}
-            for trial in wanted:
-                values.setdefault(trial.number, []).append(trial_value(config, trial, tell))
-            means = [float(np.mean(values[n])) for n in range(len(options))]
-            best = int(np.nanargmax(means)) if not all(map(np.isnan, means)) else 0
-            content = {"row": row.name, "chosen": best, "by": config.design.chosen_by.title, "values": values,
-                       "settings": [str(s) for s in options], "means": grading.finite(means)}  # fmt: skip
-            write_atomic(path, json.dumps(content, indent=2) + "\n")
+    path = (config.settings_from or config.out) / "trials" / f"{row.name}.json"
+    if config.settings_from is None:
+        with _locked(path):
+            if not path.is_file():
+                _try_out(config, row, path, tell)
+    elif not path.is_file():
+        raise MissingFileError(
+            f"no settings of row {row.name} in {path.parent}", next="run that benchmark's jobs of the row first"
+        )
     stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["settings"] != [str(s) for s in options]:
+        raise UsageError(
+            f"the settings of row {row.name} in {path.parent} were chosen among {', '.join(stored['settings'])}; "
+            f"this design tries {', '.join(map(str, options))}",
+            next="choose another --out or --settings-from",
+        )
     means = [float("nan") if m is None else m for m in stored["means"]]
     return options[stored["chosen"]], dict(zip(stored["settings"], means, strict=True))
+
+
+def _try_out(config: BenchConfig, row: Any, path: Path, tell: Tell) -> None:
+    """Train and judge every candidate of a row, and write which is best."""
+    options, values = candidates(config.design, row), defaultdict[int, list[float]](list)
+    for trial in planning.trials(config, row):
+        values[trial.number].append(trial_value(config, trial, tell))
+    means = [float(np.mean(values[n])) for n in range(len(options))]
+    best = int(np.nanargmax(means)) if not all(map(np.isnan, means)) else 0
+    content = {"row": row.name, "chosen": best, "by": config.design.chosen_by.title, "values": values,
+               "settings": [str(s) for s in options], "means": grading.finite(means)}  # fmt: skip
+    write_atomic(path, json.dumps(content, indent=2) + "\n")
 
 
 def trial_value(config: BenchConfig, trial: Trial, tell: Tell, *, whole: bool = False) -> float:
@@ -258,6 +281,7 @@ def _about(config: BenchConfig) -> dict[str, Any]:
         "difficulty": {k: fixed[k] for k in ("status", "contrast", "noise", "subtlety") if k in fixed},
         "synthetic": bool(manifest.get("synthetic")),
         "undertrained": config.design.undertrained,
+        "settings": "of another run" if config.settings_from else "of this run",
         "release": f"{manifest['version']} {manifest['release_hash'][:12]}",
         "date": datetime.date.today().isoformat(),
         "commit": doctor.commit(),

@@ -30,6 +30,7 @@ BESIDE = (("precision", "all"), ("recall", "all"), ("words", "all"), ("claims", 
 MATCHED = "precision at equal lengths"
 COLUMNS = ("table", "row", "quantity", "value", "low", "high", "seeds", "setting", "marks")
 ONE_SEED = "One seed: intervals and verdicts hold for these checkpoints and say nothing about training again."
+ELSEWHERE = "Learning rates and beta were chosen in another run of the benchmark, on validate of its release."
 UNDERTRAINED = "Undertrained, shows the pipeline only."
 
 
@@ -159,6 +160,7 @@ def markdown(table: dict[str, Any]) -> str:
     lines += [f"Fixed before the runs: primary endpoint {first}; second {second}.", ""]
     fixed = table["about"].get("difficulty")
     lines += ["Difficulty: " + ", ".join(f"{k} {v}" for k, v in fixed.items()) + ".", ""] if fixed else []
+    lines += [ELSEWHERE, ""] if table["about"].get("settings") == "of another run" else []
     columns = [first, second, "precision", MATCHED, "recall", "words", "abstention"]
     where = "row (synthetic data)" if table["synthetic"] else "row"
     head = [where, "seeds", *columns, "tokens", "FLOP", "seconds", "peak MiB", "chosen on validate"]
