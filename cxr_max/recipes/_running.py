@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxr_max import align, recipes
+from cxr_max import align, recipes, settings
 from cxr_max.errors import UnknownNameError, UsageError
 
 """Files of this folder that are read and run by themselves."""
@@ -49,15 +49,7 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
     Raises:
         UsageError: one has no `=`, or a key stands twice.
     """
-    found: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{pair!r} is not key=value")
-        if key in found:
-            raise UsageError(f"{key} was given twice")
-        found[key.replace("-", "_")] = value
-    return found
+    return {key.replace("-", "_"): value for key, value in settings.pairs(pairs).items()}
 
 
 def stages(order: Order) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ LAYERS = (
         "folders",
         "progress",
         "roots",
+        "settings",
         "doctor",
         "hook",
         "endpoint",

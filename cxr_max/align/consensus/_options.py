@@ -8,6 +8,7 @@ from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
+from cxr_max import settings
 from cxr_max.endpoint import Retention
 from cxr_max.errors import UsageError
 
@@ -16,13 +17,10 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     """`key=value` each; a value is read as JSON where it is JSON (numbers, true, false, null), else as text.
 
     Raises:
-        UsageError: a part without `=`.
+        UsageError: a part without `=`, or a key given twice.
     """
-    found = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise UsageError(f"{pair!r} is not key=value")
+    found: dict[str, Any] = {}
+    for name, value in settings.pairs(pairs).items():
         try:
             found[name] = json.loads(value)
         except ValueError:

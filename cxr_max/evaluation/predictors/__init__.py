@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from cxr_max.errors import UsageError
-from cxr_max.evaluation.options import pairs
 from cxr_max.evaluation.types import Predictor
 from cxr_max.plugins import Registry, expose
+from cxr_max.settings import pairs
 
 REGISTRY = Registry("predictor", __name__, "cxr_max.predictors", ("NAME", "make"))
 
@@ -64,7 +64,7 @@ def parse_model_args(text: str) -> dict[str, str]:
     Raises:
         UsageError: a part without `=`, or a name given twice.
     """
-    return pairs(text, "--model-args")
+    return pairs(text.split(","), "--model-args")
 
 
 def parse_batch_size(text: str) -> int | None:

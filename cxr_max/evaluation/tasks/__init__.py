@@ -21,8 +21,8 @@ Prompts are files in `evaluation/questions/`; their hash stands in the signature
 
 from typing import Any
 
-from cxr_max.evaluation.options import pairs
 from cxr_max.plugins import Registry
+from cxr_max.settings import pairs
 
 REGISTRY = Registry("task", __name__, "cxr_max.tasks", ("NAME", "QUESTIONS", "VERSION", "MIMIC", "load", "measures"))
 
@@ -33,7 +33,7 @@ def parse_task_args(text: str) -> dict[str, str]:
     Raises:
         UsageError: a part without `=`, or a name given twice.
     """
-    return pairs(text, "--task-args")
+    return pairs(text.split(","), "--task-args")
 
 
 def names() -> tuple[str, ...]:

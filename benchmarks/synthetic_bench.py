@@ -1,0 +1,143 @@
+"""What the synthetic benchmark shows: table, verdicts and curve, from the result files of its runs.
+
+    python -m benchmarks.synthetic_bench [--tiny]
+    python -m benchmarks.synthetic_bench --collect bench-out --error-correlation 0.5
+
+A run is minutes of training, so the runs are made by `cxr-max bench` (`--plan` prints a command for each), on any
+number of machines, and their result files are kept: one folder an error correlation, `results/synthetic_bench/0.5` for
+the main table. `--collect` copies those of an output folder there. This reads what is there and writes each folder's
+`table.md`, `table.csv` and `table.png`, the curve over the correlations, and the figures.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import common
+from cxr_max.drift.page.draw import DASHES, INK, MARKERS, MUTED, Figure, render, whiskers
+from cxr_max.errors import DataError
+from cxr_max.evaluation.bench import results, tables
+from cxr_max.evaluation.grading import finite
+from cxr_max.folders import write_atomic
+from cxr_max.recipes import synthetic_bench
+
+KEPT = common.RESULTS / "synthetic_bench"
+MAIN = "0.5"
+DRAWS = 2000
+Table = dict[str, Any]
+
+
+def collect(out: Path, correlation: str) -> int:
+    """Copy the result files of a benchmark's output folder to those that are kept; returns how many.
+
+    Raises:
+        DataError: one of them is of data that are not synthetic.
+    """
+    found = sorted((out / "results").glob("*.json"))
+    for path in found:
+        if not results.read(path).about.get("synthetic"):
+            raise DataError(f"{path.name} is not of synthetic data, so it is not kept here")
+        (KEPT / correlation).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, KEPT / correlation / path.name)
+    return len(found)
+
+
+def table_of(folder: Path, draws: int) -> Table:
+    """The table of one error correlation.
+
+    Raises:
+        DataError: the results there belong to more than one table.
+    """
+    made = tables.summarise(results.read_all(folder), synthetic_bench.DESIGN, draws=draws)
+    done = [t for t in made if t["differences"]]
+    if len(done) != 1:
+        raise DataError(f"{folder.name} holds results of {len(done)} benchmarks; one is needed")
+    # Rows that were not run measured nothing, so their signature lacks what was measured.
+    done[0]["rows"] += [r for t in made if t is not done[0] for r in t["rows"]]
+    return done[0]
+
+
+def figures(by_correlation: Mapping[str, Table]) -> dict[str, Any]:
+    """The figures: rows with what they were judged by and cost, and the differences, by error correlation."""
+    found: dict[str, Any] = {}
+    for correlation, table in by_correlation.items():
+        shown = (*table["endpoints"], "precision", "recall", "words", "abstention")
+        found[correlation] = {
+            "patients": table["patients"],
+            "difficulty": table["about"]["difficulty"],
+            "settings": table["about"].get("settings", "of this run"),
+            "rows": {
+                r["row"]: {
+                    "seeds": r["seeds"], "setting": r["setting"], "not_run": r["not_run"], "costs": r["costs"],
+                    **{k: r["estimates"][k] for k in shown if k in r["estimates"]},
+                }
+                for r in table["rows"]
+            },
+            "differences": {
+                f"{d['row']} - {d['other']}": {
+                    e["endpoint"]: {k: v for k, v in e.items() if k not in ("endpoint", "row", "other")}
+                    for e in table["differences"] if (e["row"], e["other"]) == (d["row"], d["other"])
+                }
+                for d in table["differences"]
+            },
+        }  # fmt: skip
+    return finite(found)
+
+
+def curve(found: Mapping[str, Any], endpoints: list[str], baseline: str) -> Figure:
+    """Differences from the baseline over the error correlation of the teachers, a panel an endpoint."""
+    rows = [r for r in synthetic_bench.CURVE if r != baseline]
+    at = sorted(found, key=float)
+
+    def draw(figure: Any, narrow: bool) -> None:
+        shape = (len(endpoints), 1) if narrow else (1, len(endpoints))
+        for ax, endpoint in zip(figure.subplots(*shape, squeeze=False).flat, endpoints, strict=True):
+            ax.axhline(0, color=MUTED, linewidth=1)
+            for n, row in enumerate(rows):
+                named = [(c, found[c]["differences"].get(f"{row} - {baseline}", {}).get(endpoint)) for c in at]
+                points = [(float(c) + 0.012 * (n - 1), d) for c, d in named if d and d["value"] is not None]
+                if points:
+                    bars = [whiskers(d["low"], d["high"], d["value"]) for _, d in points]
+                    ax.errorbar(
+                        [x for x, _ in points], [d["value"] for _, d in points], yerr=list(zip(*bars, strict=True)),
+                        fmt=MARKERS[n] + DASHES[n], color=INK, markerfacecolor="white" if n else INK, capsize=3,
+                        label=row,
+                    )  # fmt: skip
+            ax.set_xticks([float(c) for c in at], at)
+            ax.set_xlabel("error correlation of the simulated teachers")
+            ax.set_ylabel(f"minus {baseline}")
+            ax.set_title(endpoint, loc="left", fontsize=9)
+            ax.legend()
+
+    title = "Synthetic benchmark: differences from supervised training over the teachers' shared errors"
+    return Figure("curve", title, "Mean over seeds, 95 % interval over seeds and patients.", draw, (9, 3.6), (4.4, 6.4))
+
+
+def main() -> None:
+    """Collect, or make tables, curve and figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--collect", type=Path, metavar="OUT", help="copy the result files of this folder first")
+    parser.add_argument("--error-correlation", default=MAIN, choices=("0", "0.25", "0.5", "0.75"))
+    parser.add_argument("--tiny", action="store_true", help="few draws, nothing kept: shows that it runs")
+    args = parser.parse_args()
+    if args.collect:
+        print(f"{collect(args.collect, args.error_correlation)} results collected")
+    draws = 20 if args.tiny else DRAWS
+    folders = sorted(f for f in KEPT.iterdir() if f.is_dir())
+    found = {f.name: table_of(f, draws) for f in folders}
+    numbers, main_table = figures(found), found[MAIN]
+    drawn = curve(numbers, main_table["endpoints"], synthetic_bench.DESIGN.baseline)
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = Path(scratch) if args.tiny else KEPT
+        for name, table in found.items():
+            (kept / name).mkdir(exist_ok=True)
+            tables.write([table], kept / name)
+        write_atomic(kept / "curve.png", render(drawn, "png"))
+    common.write("synthetic_bench", numbers, tiny=args.tiny, packages=("torch", "transformers"))
+
+
+if __name__ == "__main__":
+    main()
