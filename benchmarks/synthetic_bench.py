@@ -5,8 +5,8 @@
 
 A run is minutes of training, so the runs are made by `cxr-max bench` (`--plan` prints a command for each), on any
 number of machines, and their result files are kept: one folder an error correlation, `results/synthetic_bench/0.5` for
-the main table. `--collect` copies those of an output folder there. This reads what is there and writes each folder's
-`table.md`, `table.csv` and `table.png`, the curve over the correlations, and the figures.
+the main table, a file a run in its `results/`. `--collect` copies those of an output folder there. This reads what is
+there and writes each folder's `table.md`, `table.csv` and `table.png`, the curve over the correlations, and the figures.
 """
 
 import argparse
@@ -40,8 +40,9 @@ def collect(out: Path, correlation: str) -> int:
     for path in found:
         if not results.read(path).about.get("synthetic"):
             raise DataError(f"{path.name} is not of synthetic data, so it is not kept here")
-        (KEPT / correlation).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, KEPT / correlation / path.name)
+        kept = KEPT / correlation / "results"
+        kept.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, kept / path.name)
     return len(found)
 
 
@@ -51,7 +52,7 @@ def table_of(folder: Path, draws: int) -> Table:
     Raises:
         DataError: the results there belong to more than one table.
     """
-    made = tables.summarise(results.read_all(folder), synthetic_bench.DESIGN, draws=draws)
+    made = tables.summarise(results.read_all(folder / "results"), synthetic_bench.DESIGN, draws=draws)
     done = [t for t in made if t["differences"]]
     if len(done) != 1:
         raise DataError(f"{folder.name} holds results of {len(done)} benchmarks; one is needed")
