@@ -6,7 +6,7 @@
 A run is minutes of training, so the runs are made by `cxr-max bench` (`--plan` prints a command for each), on any
 number of machines, and their result files are kept: one folder an error correlation, `results/synthetic_bench/0.5` for
 the main table, a file a run in its `results/`. `--collect` copies those of an output folder there. This reads what is
-there and writes each folder's `table.md`, `table.csv` and `table.png`, the curve over the correlations, and the figures.
+there and writes `table.md`, `table.csv` and `table.png` of each, the curve over the correlations, and the figures.
 """
 
 import argparse
