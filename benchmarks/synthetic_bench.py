@@ -99,13 +99,14 @@ def curve(found: Mapping[str, Any], endpoints: list[str], baseline: str) -> Figu
             ax.axhline(0, color=MUTED, linewidth=1)
             for n, row in enumerate(rows):
                 named = [(c, found[c]["differences"].get(f"{row} - {baseline}", {}).get(endpoint)) for c in at]
-                points = [(float(c) + 0.012 * (n - 1), d) for c, d in named if d and d["value"] is not None]
+                shift = 0.012 * (n - len(rows) // 2)
+                points = [(float(c) + shift, d) for c, d in named if d and d["value"] is not None]
                 if points:
                     bars = [whiskers(d["low"], d["high"], d["value"]) for _, d in points]
+                    style = {"fmt": MARKERS[n] + DASHES[n % len(DASHES)], "markerfacecolor": "white" if n else INK}
                     ax.errorbar(
                         [x for x, _ in points], [d["value"] for _, d in points], yerr=list(zip(*bars, strict=True)),
-                        fmt=MARKERS[n] + DASHES[n], color=INK, markerfacecolor="white" if n else INK, capsize=3,
-                        label=row,
+                        color=INK, capsize=3, label=row, **style,
                     )  # fmt: skip
             ax.set_xticks([float(c) for c in at], at)
             ax.set_xlabel("error correlation of the simulated teachers")
