@@ -8,7 +8,10 @@ Hardware: 2 cores, 4 GB; at most 4 minutes a run is the aim. `--quick` shows the
 The student starts from random weights, or from `student=FOLDER`, a checkpoint of `cxr-max train`. The world's
 contrast, noise and subtlety stand in `synthetic_bench.toml`, set once by `benchmarks/synthetic_difficulty.py` on
 validate, before any preference run, and not touched since. Learning rates were spanned on validate patients of other
-worlds. `student=` is the folder `reads4/final` that `python -m benchmarks.synthetic_captioner --out FOLDER` leaves.
+worlds. Answers are drawn at a low temperature: written greedily, a student this small repeats one sentence up to the
+limit as soon as a preference stage moved it a little, and then abstains (seen on validate after the first runs, whose
+results are kept). `student=` is the folder `reads4/final` that `python -m benchmarks.synthetic_captioner --out FOLDER`
+leaves.
 """
 
 import tomllib
@@ -55,7 +58,7 @@ DESIGN = Design(
     fresh_rates=(1e-4, 3e-4, 1e-3, 2e-3),
     continued_rates=(3e-5, 1e-4, 3e-4, 1e-3),
     preference=((0.1, 3e-6), (0.1, 3e-5), (0.5, 3e-6), (0.5, 3e-5)),
-    predictor={"max_tokens": "300", "batch_size": "64"},
+    predictor={"max_tokens": "300", "batch_size": "64", "temperature": "0.5"},
     options={"size": "full"},
 )
 CURVE = ("sft", "sft_consensus", "dpo_pairs", "apo", "dpo_pairs_anchored", "apo_anchored")
