@@ -12,7 +12,7 @@ there and writes `table.md`, `table.csv` and `table.png` of each, the curve over
 import argparse
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +77,17 @@ def figures(by_correlation: Mapping[str, Table]) -> dict[str, Any]:
                 }
                 for r in table["rows"]
             },
-            "differences": {
-                f"{d['row']} - {d['other']}": {
-                    e["endpoint"]: {k: v for k, v in e.items() if k not in ("endpoint", "row", "other")}
-                    for e in table["differences"] if (e["row"], e["other"]) == (d["row"], d["other"])
-                }
-                for d in table["differences"]
-            },
+            "differences": _by_pair(table["differences"]),
         }  # fmt: skip
     return finite(found)
+
+
+def _by_pair(differences: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for d in differences:
+        numbers = {k: v for k, v in d.items() if k not in ("endpoint", "row", "other")}
+        found.setdefault(f"{d['row']} - {d['other']}", {})[d["endpoint"]] = numbers
+    return found
 
 
 def curve(found: Mapping[str, Any], endpoints: list[str], baseline: str) -> Figure:

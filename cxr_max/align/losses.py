@@ -98,7 +98,7 @@ def nll_of_positive(group: GroupLogps) -> Tensor:
 
 
 def check_weight(name: str, value: float) -> None:
-    """Refuse a weight below 0, or one that is no number.
+    """Refuse what is below 0, infinite or no number.
 
     Raises:
         UsageError: it is.

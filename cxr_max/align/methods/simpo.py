@@ -1,13 +1,19 @@
 """SimPO (arXiv 2405.14734, Eq. 6) on every pair of the positive and one negative; it has no reference model."""
 
-import math
 from dataclasses import dataclass
 
 from torch.nn import functional
 
-from cxr_max.align.losses import check_above_zero, pair_loss, per_token, reward_metrics, valid_negatives, wide
+from cxr_max.align.losses import (
+    check_above_zero,
+    check_weight,
+    pair_loss,
+    per_token,
+    reward_metrics,
+    valid_negatives,
+    wide,
+)
 from cxr_max.align.types import GroupLogps, LossOutput
-from cxr_max.errors import UsageError
 
 NAME = "simpo"
 NEEDS: frozenset[str] = frozenset()
@@ -27,8 +33,7 @@ class Hyper:
 
     def __post_init__(self) -> None:
         check_above_zero("beta", self.beta)
-        if not 0 <= self.gamma < math.inf:
-            raise UsageError(f"gamma {self.gamma!r}; allowed: 0 and above")
+        check_weight("gamma", self.gamma)
 
 
 def loss(group: GroupLogps, hyper: Hyper) -> LossOutput:
