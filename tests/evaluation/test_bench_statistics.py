@@ -108,6 +108,20 @@ def test_the_seeds_part_has_the_unbiased_width() -> None:
     assert e.draws.std() == pytest.approx(values.std(ddof=1) / np.sqrt(5), rel=0.03)
 
 
+def test_the_widened_interval_of_a_rate_does_not_reach_below_0_and_that_of_a_signed_score_may() -> None:
+    draws = statistics.Draws(("a", "b"), np.ones((2000, 2)), 0)
+
+    def always(value: float) -> statistics.Score:
+        return lambda weights: np.full(len(weights), value)
+
+    def low(*values: float) -> float:
+        return statistics.estimate({s: always(v) for s, v in enumerate(values)}, draws).low
+
+    assert low(0.0, 0.0, 0.3) == 0.0
+    assert low(0.0, 0.0, 0.3) < low(0.1, 0.1, 0.4)
+    assert low(-0.1, -0.1, 0.2) < -0.1
+
+
 def test_only_common_seeds_are_paired_and_without_one_nothing_is_decided() -> None:
     found = [_result("sft", 0, 0.7), _result("sft", 1, 0.7), _result("apo", 1, 0.7)]
     assert _table(*found)["differences"][0]["seeds"] == 1

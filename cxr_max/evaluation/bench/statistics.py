@@ -114,11 +114,15 @@ def nanmean(values: Floats, axis: int, weights: Floats | None = None) -> Floats:
 
 def estimate(by_seed: Mapping[int, Score], draws: Draws) -> Estimate:
     """Mean over seeds of a score, with its interval over seeds and patients."""
-    value, drawn = _drawn(by_seed, draws)
-    return Estimate(value, *limits(value, drawn), drawn, len(by_seed))
+    value, drawn, values_SD = _drawn(by_seed, draws)
+    low, high = limits(value, drawn)
+    if not (values_SD < 0).any():
+        # The widening of the seeds' part knows nothing of a score's range: a rate of .001 would reach below 0.
+        low = max(low, 0.0)
+    return Estimate(value, low, high, drawn, len(by_seed))
 
 
-def _drawn(by_seed: Mapping[int, Score], draws: Draws) -> tuple[float, Floats]:
+def _drawn(by_seed: Mapping[int, Score], draws: Draws) -> tuple[float, Floats, Floats]:
     scores = [by_seed[s] for s in sorted(by_seed)]
     ones = np.ones((1, len(draws.patients)))
     value = float(nanmean(np.stack([f(ones) for f in scores]), axis=0)[0])
@@ -126,9 +130,9 @@ def _drawn(by_seed: Mapping[int, Score], draws: Draws) -> tuple[float, Floats]:
     whole = nanmean(values_SD, axis=0)
     n = len(scores)
     if n == 1:
-        return value, whole
+        return value, whole, values_SD
     picked = nanmean(values_SD, axis=0, weights=draws.picks(n).T)
-    return value, whole + np.sqrt(n / (n - 1)) * (picked - whole)
+    return value, whole + np.sqrt(n / (n - 1)) * (picked - whole), values_SD
 
 
 def contrast(one: Mapping[int, Score], other: Mapping[int, Score], draws: Draws) -> Contrast:
@@ -141,7 +145,7 @@ def contrast(one: Mapping[int, Score], other: Mapping[int, Score], draws: Draws)
     def minus(s: int) -> Score:
         return lambda weights: one[s](weights) - other[s](weights)
 
-    value, drawn = _drawn({s: minus(s) for s in common}, draws)
+    value, drawn, _ = _drawn({s: minus(s) for s in common}, draws)
     defined = drawn[~np.isnan(drawn)]
     if np.isnan(value) or len(defined) < 2:
         return Contrast(value, nothing, nothing, nothing, nothing, len(common))
