@@ -7,6 +7,7 @@ A run is minutes of training, so the runs are made by `cxr-max bench` (`--plan` 
 number of machines, and their result files are kept: one folder an error correlation, `results/synthetic_bench/0.5` for
 the main table, a file a run in its `results/`. `--collect` copies those of an output folder there. This reads what is
 there and writes `table.md`, `table.csv` and `table.png` of each, the curve over the correlations, and the figures.
+`0.5-greedy` holds the first runs, whose answers were written greedily: beside the curve, kept for what they showed.
 """
 
 import argparse
@@ -52,13 +53,12 @@ def table_of(folder: Path, draws: int) -> Table:
     Raises:
         DataError: the results there belong to more than one table.
     """
-    made = tables.summarise(results.read_all(folder / "results"), synthetic_bench.DESIGN, draws=draws)
-    done = [t for t in made if t["differences"]]
-    if len(done) != 1:
-        raise DataError(f"{folder.name} holds results of {len(done)} benchmarks; one is needed")
-    # Rows that were not run measured nothing, so their signature lacks what was measured.
-    done[0]["rows"] += [r for t in made if t is not done[0] for r in t["rows"]]
-    return done[0]
+    declared = synthetic_bench.ROWS if folder.name.startswith(MAIN) else synthetic_bench.CURVE
+    found = results.read_all(folder / "results")
+    made = tables.summarise(found, synthetic_bench.DESIGN, declared=declared, draws=draws)
+    if len(made) != 1:
+        raise DataError(f"{folder.name} holds results of {len(made)} benchmarks; one is needed")
+    return made[0]
 
 
 def figures(by_correlation: Mapping[str, Table]) -> dict[str, Any]:
@@ -68,6 +68,7 @@ def figures(by_correlation: Mapping[str, Table]) -> dict[str, Any]:
         shown = (*table["endpoints"], "precision", "recall", "words", "abstention")
         found[correlation] = {
             "patients": table["patients"],
+            "family": table["family"],
             "difficulty": table["about"]["difficulty"],
             "settings": table["about"].get("settings", "of this run"),
             "rows": {
@@ -93,7 +94,7 @@ def _by_pair(differences: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, An
 def curve(found: Mapping[str, Any], endpoints: list[str], baseline: str) -> Figure:
     """Differences from the baseline over the error correlation of the teachers, a panel an endpoint."""
     rows = [r for r in synthetic_bench.CURVE if r != baseline]
-    at = sorted(found, key=float)
+    at = sorted((c for c in found if "-" not in c), key=float)
 
     def draw(figure: Any, narrow: bool) -> None:
         shape = (len(endpoints), 1) if narrow else (1, len(endpoints))

@@ -67,7 +67,7 @@ def test_two_benchmarks_are_no_table(tmp_path: Path) -> None:
     kept, here = synthetic_bench.KEPT / FOLDERS[0] / "results", tmp_path / "results"
     here.mkdir()
     for seed in (0, 1):
-        for row in ("sft", "sft_single"):
+        for row in ("sft", "dpo_pairs"):
             result = results.read(kept / f"synthetic-{row}-seed{seed}.json")
             results.write(replace(result, signature=f"{result.signature} {seed}"), here / f"{row}{seed}.json")
     with pytest.raises(DataError, match="2 benchmarks"):

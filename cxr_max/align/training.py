@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cxr_max import findings, folders
-from cxr_max.align import cards, checkpoints, methods, plan, scratch, students, watch
+from cxr_max.align import cards, checkpoints, memory, methods, plan, scratch, students, watch
 from cxr_max.align.config import Cost, TrainConfig, TrainResult, is_supervised, validate
 from cxr_max.align.features import FeatureStore
 from cxr_max.align.gather import Gathered, gather
@@ -62,6 +61,7 @@ class Meter:
     def __init__(self, work: plan.Work, before: Cost, processes: int) -> None:
         self._work, self._before, self._processes = work, before, processes
         self._tokens, self._flop, self._start = 0, 0.0, time.perf_counter()
+        memory.forget_peak()
 
     def add(self, batch: PackedBatch) -> None:
         """One micro-batch."""
@@ -70,14 +70,11 @@ class Meter:
 
     def cost(self) -> Cost:
         """Up to now."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated()
         return Cost(
             trunk_tokens=self._before.trunk_tokens + self._tokens * self._processes,
             flop=self._before.flop + self._flop * self._processes,
             wall_s=self._before.wall_s + time.perf_counter() - self._start,
-            peak_memory_bytes=max(self._before.peak_memory_bytes, int(peak)),
+            peak_memory_bytes=max(self._before.peak_memory_bytes, memory.peak()),
         )
 
 

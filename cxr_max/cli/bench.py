@@ -54,7 +54,7 @@ def command(
         print(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
         return
     found = bench.run(config, only=only, tell=None if as_json else console.print)
-    tables = bench.tables.summarise(found, config.design, draws=draws)
+    tables = bench.tables.summarise(found, config.design, declared=[r.name for r in config.rows], draws=draws)
     bench.tables.write(tables, out)
     if as_json:
         print(json.dumps(cxr_max.evaluation.grading.finite(tables), indent=2))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cxr_max import data, synth
-from cxr_max.errors import MissingFileError, UsageError
+from cxr_max.errors import DataError, MissingFileError, UsageError
 from cxr_max.evaluation import bench
 from cxr_max.evaluation.bench import results, running, stages, tables
 from cxr_max.evaluation.bench.config import Design, Endpoint
@@ -126,6 +126,82 @@ def test_finished_jobs_are_not_run_again(whole: tuple[Any, list[results.Result]]
 
     monkeypatch.setattr(running, "_job", never)
     assert [r.row for r in running.run(config)] == [r.row for r in found]
+
+
+def test_a_result_of_another_row_or_of_other_data_is_not_taken_for_this_ones(
+    whole: tuple[Any, list[results.Result]], world: Path
+) -> None:
+    config, _ = whole
+    at = ROWS.index("apo")
+    changed = replace(
+        config, rows=(*config.rows[:at], replace(config.rows[at], weights="table"), *config.rows[at + 1 :])
+    )
+    with pytest.raises(UsageError, match=r"apo-seed0\.json is of another row apo"):
+        running.run(changed, only=[j.row.name for j in bench.plan(changed)].index("apo"))
+    fewer = _config(world, config.out, "sft", teachers=("gpt-5", "grok-4"))
+    with pytest.raises(UsageError, match=r"sft-seed0\.json is of another design, release, student, or other teachers"):
+        running.run(fewer)
+    # The name and the sentence of a row change nothing of what it does.
+    assert running.row_digest(config.rows[at]) == running.row_digest(replace(config.rows[at], sentence="Else."))
+
+
+def test_the_choice_of_another_row_or_other_data_is_not_taken_and_a_damaged_one_is_an_error(
+    world: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    two = replace(TOY, rows=("sft",), fresh_rates=(1e-3, 2e-3), continued_rates=(1e-4, 2e-4),
+                  preference=((0.1, 1e-4), (0.5, 1e-4)))  # fmt: skip
+    config = replace(_config(world, tmp_path / "out", "sft"), design=two)
+    row = config.rows[0]
+    monkeypatch.setattr(running, "trial_value", lambda c, t, tell: float("nan") if t.number else 0.5)
+    setting, tried = running.choose(config, row, print)
+    assert str(setting) == "lr 0.001"
+    empty = results.Result("sft", "s", 0, 1.0, "s", tried=running.grading.finite(tried), about={"synthetic": True})
+    results.write(empty, tmp_path / "result.json")
+    assert results.read(tmp_path / "result.json").tried == {"lr 0.001": 0.5, "lr 0.002": None}
+    monkeypatch.setattr(running, "trial_value", None)
+    with pytest.raises(UsageError, match="chosen for another row of this name"):
+        running.choose(config, replace(row, teachers="best"), print)
+    with pytest.raises(UsageError, match="other teachers"):
+        running.choose(replace(config, teachers=("gpt-5", "grok-4")), row, print)
+    path = config.out / "trials" / "sft.json"
+    whole_text = path.read_text()
+    for damage in ("", whole_text[:50], "[]", "{}", whole_text.replace('"chosen": 0', '"chosen": 9')):
+        path.write_text(damage)
+        with pytest.raises(DataError, match="no choice of settings"):
+            running.choose(config, row, print)
+
+
+def test_a_part_of_the_patients_is_a_part_of_the_images(world: Path, tmp_path: Path) -> None:
+    config = _config(world, tmp_path / "out", "sft", fractions=(1.0, 0.5))
+    place = stages.Place(world / "release", tmp_path / "stage", None)
+    setting = running.candidates(config.design, config.rows[0])[0]
+    limits = {j.fraction: stages.stage_of(config, j, setting, place).limit for j in bench.plan(config)}
+    assert limits == {1.0: 6, 0.5: 3}
+
+
+def test_what_a_row_fixes_is_what_it_is_trained_with(world: Path, tmp_path: Path) -> None:
+    config = _config(world, tmp_path / "out", "sft", "apo")
+    fixed = replace(config.rows[1], hyper={"beta": 0.2})
+    settings = running.candidates(config.design, fixed)
+    assert [s.beta for s in settings] == [0.2]
+    place = stages.Place(world / "release", tmp_path / "stage", None)
+    for setting in (settings[0], running.candidates(config.design, config.rows[1])[0]):
+        stage = stages.stage_of(config, bench.planning.Job(0, fixed, 0, 1.0), setting, place)
+        assert stage.hyper["beta"] == 0.2
+
+
+def test_a_model_from_elsewhere_is_marked_as_one_checkpoint(
+    whole: tuple[Any, list[results.Result]], world: Path, tmp_path: Path
+) -> None:
+    trained = whole[0].out / "runs" / "apo-seed0" / "stage" / "final"
+    config = _config(world, tmp_path / "out", "sft", added=[f"mine={trained}"], seeds=2)
+    jobs = [j.index for j in bench.plan(config) if j.row.name == "mine"]
+    for index in jobs:
+        found = running.run(config, only=index)
+    assert [(r.seed, r.marks) for r in found] == [(s, (stages.ONE_CHECKPOINT,)) for s in (0, 1)]
+    (table,) = tables.summarise(found, config.design, draws=20)
+    assert "| mine (one checkpoint) |" in tables.markdown(table)
+    assert tables.ASKED_ALIKE in tables.markdown(table)
 
 
 def test_one_job_at_a_time_and_the_longest_only_after_the_others(world: Path, tmp_path: Path) -> None:

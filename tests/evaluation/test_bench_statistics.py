@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cxr_max.errors import DataError
 from cxr_max.evaluation import metrics
@@ -22,13 +23,22 @@ FIVE = ("Consolidation", "Edema")
 
 
 def _result(
-    row: str, seed: int, right: float, *, words: int = 50, signature: str = "s", precision: float = 0.5
+    row: str,
+    seed: int,
+    right: float,
+    *,
+    words: int = 50,
+    signature: str = "s",
+    precision: float = 0.5,
+    abstained: float = 0.0,
+    about: dict[str, object] | None = None,
 ) -> Result:
     rng = np.random.default_rng([seed, len(row)])
     measures = []
     for finding in FIVE:
         truths = ["yes" if i % 3 == 0 else "no" for i in range(80)]
         said = [t if rng.random() < right else {"yes": "no", "no": "yes"}[t] for t in truths]
+        said = [None if abstained and rng.random() < abstained else s for s in said]
         stats = metrics.get("macro_accuracy").statistics(predictions=said, references=truths, labels=("yes", "no"))
         measures.append(Stored(TASK, "macro_accuracy", finding, "printed line", stats, PATIENTS))
     claims = np.zeros((80, 7))
@@ -41,7 +51,7 @@ def _result(
     ]
     cost = {"stage": row, "steps": 10, "trunk_tokens": 1000, "flop": 1e9, "wall_s": 2.0, "peak_memory_bytes": 2**20}
     return Result(row, f"{row}.", seed, 1.0, signature, tuple(measures), (cost,), "lr 0.1", {"lr 0.1": 0.5},
-                  about={"synthetic": True, "recipe": "r"})  # fmt: skip
+                  about={"synthetic": True, "recipe": "r", **(about or {})})  # fmt: skip
 
 
 def _table(*found: Result) -> dict:  # type: ignore[type-arg]
@@ -58,14 +68,47 @@ def test_a_better_row_is_called_better_and_an_equal_one_undecided() -> None:
     assert said["dpo_pairs", "sft", PRIMARY.title] == "undecided"
 
 
+def _holm(p_values: list[float], size: int) -> list[float]:
+    running, adjusted = 0.0, {}
+    for i, at in enumerate(np.argsort(p_values, kind="stable")):
+        running = max(running, min(1.0, p_values[at] * (size - i)))
+        adjusted[int(at)] = running
+    return [adjusted[i] for i in range(len(p_values))]
+
+
 def test_the_family_is_all_pairs_on_both_endpoints_by_holm() -> None:
     found = [_result(r, s, 0.7) for s in range(2) for r in DESIGN.rows]
     family = _table(*found)["differences"]
-    order = sorted(family, key=lambda d: d["p"])
-    running = 0.0
-    for i, d in enumerate(order):
-        running = max(running, min(1.0, d["p"] * (len(order) - i)))
-        assert d["p_adjusted"] == pytest.approx(running)
+    assert [d["p_adjusted"] for d in family] == pytest.approx(_holm([d["p"] for d in family], 6))
+
+
+def test_what_was_asked_for_counts_in_the_family_before_it_is_run() -> None:
+    found = [_result(r, s, q) for s in range(3) for r, q in (("sft", 0.65), ("apo", 0.8))]
+    (part,) = tables.summarise(found, DESIGN, declared=DESIGN.rows, draws=400)
+    assert (len(part["differences"]), part["family"]) == (2, 6)
+    p_values = [d["p"] for d in part["differences"]]
+    assert [d["p_adjusted"] for d in part["differences"]] == pytest.approx(_holm(p_values, 6))
+    assert "one family of 6, 2 of them done" in tables.markdown(part)
+    # A row that cannot run is no hypothesis.
+    never = Result("dpo_pairs", "Never.", 0, 1.0, "s", not_run="no weights", about={"synthetic": True, "recipe": "r"})
+    (less,) = tables.summarise([*found, never], DESIGN, declared=DESIGN.rows, draws=400)
+    assert less["family"] == 2
+
+
+def test_an_undefined_difference_counts_in_the_family_and_stays_undefined() -> None:
+    found = [_result("sft", 0, 0.6), _result("sft", 1, 0.6), _result("apo", 2, 0.9), _result("dpo_pairs", 0, 0.6)]
+    by = {(d["row"], d["other"]): d for d in _table(*found)["differences"]}
+    assert np.isnan(by["apo", "sft"]["p_adjusted"])
+    assert by["apo", "sft"]["verdict"] == "undecided"
+    assert by["dpo_pairs", "sft"]["p_adjusted"] >= min(1.0, 5 * by["dpo_pairs", "sft"]["p"])
+
+
+def test_a_score_of_which_less_is_better_is_judged_that_way() -> None:
+    end = replace(PRIMARY, score="abstention", title="abstention")
+    found = [_result(r, s, 0.6, abstained=q) for s in range(4) for r, q in (("sft", 0.5), ("apo", 0.1))]
+    (table,) = tables.summarise(found, replace(DESIGN, primary=end), draws=400)
+    assert table["differences"][0]["value"] < 0
+    assert table["differences"][0]["verdict"] == "better"
 
 
 def test_value_is_the_mean_over_seeds_and_the_difference_that_of_the_values() -> None:
@@ -100,26 +143,72 @@ def test_more_seeds_narrow_the_interval_and_one_seed_leaves_patients_alone() -> 
     assert width(1) < width(2)
 
 
-def test_the_seeds_part_has_the_unbiased_width() -> None:
-    values = np.array([0.1, 0.4, 0.7, 0.2, 0.6])
-    draws = statistics.Draws(("a",), np.ones((20_000, 1)), 0)
-    scores = {i: (lambda w, v=v: np.full(len(w), v)) for i, v in enumerate(values)}
-    e = statistics.estimate(scores, draws)
-    assert e.draws.std() == pytest.approx(values.std(ddof=1) / np.sqrt(5), rel=0.03)
+def _always(value: float) -> statistics.Score:
+    return lambda weights: np.full(len(weights), value)
 
 
-def test_the_widened_interval_of_a_rate_does_not_reach_below_0_and_that_of_a_signed_score_may() -> None:
-    draws = statistics.Draws(("a", "b"), np.ones((2000, 2)), 0)
+def _steady(patients: int = 119) -> statistics.Draws:
+    """Draws in which every patient stands once, for scores that do not depend on them."""
+    return statistics.Draws(tuple(f"p{i:03}" for i in range(patients)), np.ones((4, patients)))
 
-    def always(value: float) -> statistics.Score:
-        return lambda weights: np.full(len(weights), value)
 
-    def low(*values: float) -> float:
-        return statistics.estimate({s: always(v) for s, v in enumerate(values)}, draws).low
+def test_where_seeds_alone_vary_it_is_the_t_test_over_seeds() -> None:
+    values = [-0.622, -0.502, -0.480, -0.028, -0.529]
+    zero = {s: _always(0.0) for s in range(5)}
+    c = statistics.contrast({s: _always(v) for s, v in enumerate(values)}, zero, _steady())
+    theirs = stats.ttest_1samp(values, 0.0)
+    assert (c.value, c.p) == (pytest.approx(np.mean(values)), pytest.approx(theirs.pvalue))
+    low, high = theirs.confidence_interval(0.95)
+    assert (c.low, c.high) == (pytest.approx(low), pytest.approx(high))
+    error = np.std(values, ddof=1) / np.sqrt(5)
+    assert c.detectable == pytest.approx((stats.t.ppf(0.975, 4) + stats.t.ppf(0.8, 4)) * error)
 
-    assert low(0.0, 0.0, 0.3) == 0.0
-    assert low(0.0, 0.0, 0.3) < low(0.1, 0.1, 0.4)
-    assert low(-0.1, -0.1, 0.2) < -0.1
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_equal_rows_are_told_apart_no_more_often_than_the_level(seeds: int, part: float) -> None:
+    """`part` of the variance of a seed's difference is that of its patients, the rest is its own."""
+    rng = np.random.default_rng([seeds, int(10 * part)])
+    patients, repeats, rejected = 60, 1500, 0
+    counts = rng.multinomial(patients, np.full(patients, 1 / patients), size=200).astype(float)
+    draws = statistics.Draws(tuple(f"p{i:02}" for i in range(patients)), counts)
+
+    def score(values_P: np.ndarray) -> statistics.Score:
+        return lambda weights: weights @ values_P / weights.sum(axis=1)
+
+    for _ in range(repeats):
+        noise = rng.normal(0, np.sqrt(part * patients), patients)
+        own = rng.normal(0, np.sqrt(1 - part), seeds)
+        spread = statistics.spread_of({s: score(noise + own[s]) for s in range(seeds)}, draws)
+        rejected += spread.p() < 0.05
+    # 1,500 repeats: three standard errors above .05, and .02 for the approximation of the degrees of freedom.
+    assert rejected / repeats < 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats) + 0.02
+    assert rejected / repeats > 0.005
+
+
+def test_the_interval_of_a_rate_stays_between_0_and_1_and_that_of_another_score_may_leave_it() -> None:
+    few, many = ({s: _always(v) for s, v in enumerate(values)} for values in ((0.0, 0.0, 0.3), (1.0, 1.0, 0.7)))
+    assert statistics.estimate(few, _steady(), rate=True).low == 0.0
+    assert statistics.estimate(many, _steady(), rate=True).high == 1.0
+    assert statistics.estimate(few, _steady()).low < 0.0
+    assert statistics.estimate(many, _steady()).high > 1.0
+
+
+def test_without_spread_equal_rows_are_equal_and_others_have_no_test() -> None:
+    same = {0: _always(0.5), 1: _always(0.5)}
+    assert statistics.contrast(same, same, _steady()).p == 1.0
+    apart = statistics.contrast({0: _always(0.6), 1: _always(0.6)}, same, _steady())
+    assert apart.value == pytest.approx(0.1)
+    assert np.isnan(apart.p)
+
+
+def test_undefined_seeds_are_left_out_and_one_patient_gives_no_interval() -> None:
+    e = statistics.estimate({0: _always(0.5), 1: _always(float("nan")), 2: _always(0.7)}, _steady())
+    assert e.value == pytest.approx(0.6)
+    assert e.low < 0.5
+    alone = statistics.estimate({0: _always(0.5), 1: _always(0.6)}, _steady(1))
+    assert alone.value == pytest.approx(0.55)
+    assert np.isnan(alone.low)
 
 
 def test_only_common_seeds_are_paired_and_without_one_nothing_is_decided() -> None:
@@ -184,12 +273,13 @@ def test_damaged_result_files_are_refused(tmp_path: Path, damage: str) -> None:
 
 
 def test_tables_say_synthetic_undertrained_and_not_run(tmp_path: Path) -> None:
-    base = Result(
-        "base", "Base.", 0, 1.0, "s", not_run="needs pretrained weights", about={"synthetic": True, "recipe": "r"}
-    )
-    made = tables.summarise(
-        [base, _result("sft", 0, 0.7), _result("apo", 0, 0.7)], replace(DESIGN, undertrained=True), draws=20
-    )
+    signed = "tool|recipe|design|release|tasks|{}|fraction 1|teachers all|synthetic".format
+    about = {"synthetic": True, "recipe": "r", "undertrained": True}
+    base = Result("base", "Base.", 0, 1.0, signed("not run"), not_run="needs pretrained weights", about=about)
+    found = [_result(r, 0, 0.7, signature=signed("rules"), about={"undertrained": True}) for r in ("sft", "apo")]
+    # The mark is that of the runs, whatever design the table is made by.
+    made = tables.summarise([base, *found], DESIGN, draws=20)
+    assert len(made) == 1
     tables.write(made, tmp_path)
     text = (tmp_path / "table.md").read_text()
     assert "synthetic" in text.splitlines()[0]
@@ -203,3 +293,32 @@ def test_tables_say_synthetic_undertrained_and_not_run(tmp_path: Path) -> None:
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "scores.json").read_text())["tables"][0]["synthetic"] is True
     assert "peak_memory_bytes" in (tmp_path / "table.csv").read_text()
+
+
+def test_a_row_that_was_not_run_stands_in_the_table_it_belongs_to() -> None:
+    def signed(measured: str, fraction: str) -> str:
+        return f"tool|recipe|design|release|tasks|{measured}|fraction {fraction}|teachers all"
+
+    about = {"synthetic": True, "recipe": "r"}
+    whole, half, alone = (
+        Result("base", "Base.", 0, 1.0, signed("not run", f), not_run="no weights", about=about)
+        for f in ("1", ".5", ".1")
+    )
+    found = [_result("sft", 0, 0.7, signature=signed("rules", f)) for f in ("1", ".5")]
+    made = tables.summarise([whole, half, alone, *found], DESIGN, draws=20)
+    assert [[r["row"] for r in t["rows"]] for t in made] == [["sft", "base"], ["sft", "base"], ["base"]]
+    assert made[2]["signature"] == signed("not run", ".1")
+
+
+def test_costs_are_medians_and_a_row_shorter_than_the_costliest_is_marked() -> None:
+    def costing(row: str, seed: int, flop: float, budget: str = "once") -> Result:
+        found = _result(row, seed, 0.7, about={"budget": budget})
+        return replace(found, costs=({**found.costs[0], "flop": flop},))
+
+    found = [costing("sft", s, f) for s, f in enumerate((1e9, 1e9, 9e9))]
+    (table,) = tables.summarise([*found, costing("apo", 0, 5e9), costing("dpo_pairs", 0, 4.9e9, "longest")], DESIGN)
+    by = {r["row"]: r for r in table["rows"]}
+    assert by["sft"]["costs"]["flop"] == 1e9
+    assert not by["dpo_pairs"]["marks"]
+    (table,) = tables.summarise([*found, costing("apo", 0, 9e9), costing("dpo_pairs", 0, 5e9, "longest")], DESIGN)
+    assert {r["row"]: r["marks"] for r in table["rows"]}["dpo_pairs"] == ["shorter than the costliest row"]

@@ -90,6 +90,7 @@ def test_a_model_trained_elsewhere(tmp_path: Path) -> None:
         ('sentence = "x"\nmethod = "sft"\nteachers = "worst"', "allowed: all, best"),
         ('sentence = "x"\nmethod = "sft"\nstart = "apo"', "allowed: fresh, pretrained, sft"),
         ('sentence = "x"\nmethod = "sft"\nbudget = "much"', "allowed: once, longest"),
+        ('sentence = "x"\nmethod = "sft"\nstart = "fresh"\nbudget = "longest"', "for method 'sft' from start 'sft'"),
         ('sentence = "x"\nmethod = "apo"\nnegatives = "some"', "negatives is 'some'"),
         ('sentence = "x"\nmethod = "apo"\nweights = "w"', "weights is 'w'"),
         ('sentence = "x"\nmethod = "apo"\npositives = "consensus"', "one needs the other"),

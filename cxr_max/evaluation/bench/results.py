@@ -18,6 +18,8 @@ from cxr_max.evaluation.intervals import Floats
 from cxr_max.folders import write_atomic
 
 FORMAT = 2
+SIGNATURE = ("tool", "recipe", "design", "release", "tasks", "measured", "fraction", "teachers", "synthetic")
+"""The parts of a signature, in their order; the last only where the data are."""
 NAMES = ("task", "metric", "group", "profile")
 
 
@@ -77,6 +79,18 @@ class Result:
         if not values:
             return float("nan")
         return max(values) if name == "peak_memory_bytes" else sum(values)
+
+
+def apart_from_measures(signature: str) -> list[str]:
+    """The parts of a signature but the one that says what was measured."""
+    at = SIGNATURE.index("measured")
+    parts = signature.split("|")
+    return parts[:at] + parts[at + 1 :]
+
+
+def same_apart_from_measures(one: str, other: str) -> bool:
+    """Whether two signatures agree in everything but what was measured."""
+    return apart_from_measures(one) == apart_from_measures(other)
 
 
 def measures_of(scored: Sequence[Scored]) -> tuple[Stored, ...]:

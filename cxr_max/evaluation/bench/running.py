@@ -22,13 +22,14 @@ from cxr_max import __version__, align, doctor
 from cxr_max.align import TrainConfig, TrainResult
 from cxr_max.align.consensus import asks
 from cxr_max.data.release import open_release
-from cxr_max.errors import CheckFailedError, MissingFileError, UsageError
+from cxr_max.errors import CheckFailedError, DataError, MissingFileError, UsageError
 from cxr_max.evaluation import grading, predictors, tasks
 from cxr_max.evaluation.bench import planning, results, stages
 from cxr_max.evaluation.bench.config import BenchConfig, Design, Setting, candidates
 from cxr_max.evaluation.bench.planning import Job, Trial
 from cxr_max.evaluation.bench.results import Result
 from cxr_max.evaluation.grading import Scored
+from cxr_max.evaluation.rows import Row
 from cxr_max.evaluation.running import EvalConfig
 from cxr_max.evaluation.running import run as ask
 from cxr_max.evaluation.types import Context
@@ -64,9 +65,23 @@ def run(config: BenchConfig, *, only: int | None = None, tell: Tell | None = Non
     output_dir(config.out, synthetic=synthetic)
     for job in track(jobs if only is None else [jobs[only]], "jobs"):
         path = result_path(config, job, synthetic=synthetic)
-        if not path.is_file():
+        if path.is_file():
+            _check_same(config, job, path)
+        else:
             results.write(_job(config, job, tell or (lambda line: None)), path)
     return results.read_all(config.out / "results")
+
+
+def _check_same(config: BenchConfig, job: Job, path: Path) -> None:
+    """A stored result is taken for a job only when it is of the same row, design, release, share and teachers."""
+    stored = results.read(path)
+    if stored.about.get("definition") != row_digest(job.row):
+        problem = f"of another row {job.row.name}, or of an earlier version"
+    elif not results.same_apart_from_measures(stored.signature, signature_of(config, job, ())):
+        problem = "of another design, release, student, or other teachers"
+    else:
+        return
+    raise UsageError(f"{path} is {problem}", next="choose another --out, or another name for the row")
 
 
 def is_synthetic(config: BenchConfig) -> bool:
@@ -81,7 +96,7 @@ def result_path(config: BenchConfig, job: Job, *, synthetic: bool) -> Path:
 
 def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
     row = job.row
-    about = _about(config)
+    about = {**_about(config), "definition": row_digest(row), "budget": row.budget}
     empty = Result(row.name, row.sentence, job.seed, job.fraction, signature_of(config, job, ()), about=about)
     lacking = stages.lacking(config, row)
     if lacking:
@@ -97,7 +112,7 @@ def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
         measures=results.measures_of(scored),
         costs=trained.stages,
         setting=str(setting or ""),
-        tried=tried,
+        tried=grading.finite(tried),
         marks=stages.marks(row, scored),
     )
 
@@ -123,7 +138,15 @@ def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, d
         raise MissingFileError(
             f"no settings of row {row.name} in {path.parent}", next="run that benchmark's jobs of the row first"
         )
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = _stored_choice(path)
+    if stored["definition"] != row_digest(row) or (
+        config.settings_from is None and stored["data"] != data_digest(config)
+    ):
+        raise UsageError(
+            f"the settings of row {row.name} in {path.parent} were chosen for another row of this name, or for another "
+            "design, release, student, or other teachers",
+            next="choose another --out or --settings-from",
+        )
     if stored["settings"] != [str(s) for s in options]:
         raise UsageError(
             f"the settings of row {row.name} in {path.parent} were chosen among {', '.join(stored['settings'])}; "
@@ -134,6 +157,30 @@ def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, d
     return options[stored["chosen"]], dict(zip(stored["settings"], means, strict=True))
 
 
+def _stored_choice(path: Path) -> dict[str, Any]:
+    """What `_try_out` wrote.
+
+    Raises:
+        DataError: the file is none of these.
+    """
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        means, settings = stored["means"], stored["settings"]
+        sound = 0 <= stored["chosen"] < len(settings) == len(means) and {"definition", "data"} <= stored.keys()
+    except (ValueError, KeyError, TypeError) as e:
+        raise _no_choice(path) from e
+    if not sound:
+        raise _no_choice(path)
+    return stored
+
+
+def _no_choice(path: Path) -> DataError:
+    return DataError(
+        f"{path} is no choice of settings, or one of an earlier version",
+        next="move it away and run a job of the row again; trials that are done are not trained again",
+    )
+
+
 def _try_out(config: BenchConfig, row: Any, path: Path, tell: Tell) -> None:
     """Train and judge every candidate of a row, and write which is best."""
     options, values = candidates(config.design, row), defaultdict[int, list[float]](list)
@@ -141,9 +188,10 @@ def _try_out(config: BenchConfig, row: Any, path: Path, tell: Tell) -> None:
         values[trial.number].append(trial_value(config, trial, tell))
     means = [float(np.mean(values[n])) for n in range(len(options))]
     best = int(np.nanargmax(means)) if not all(map(np.isnan, means)) else 0
-    content = {"row": row.name, "chosen": best, "by": config.design.chosen_by.title, "values": values,
-               "settings": [str(s) for s in options], "means": grading.finite(means)}  # fmt: skip
-    write_atomic(path, json.dumps(content, indent=2) + "\n")
+    content = {"row": row.name, "chosen": best, "by": config.design.chosen_by.title, "values": dict(values),
+               "settings": [str(s) for s in options], "means": means,
+               "definition": row_digest(row), "data": data_digest(config)}  # fmt: skip
+    write_atomic(path, json.dumps(grading.finite(content), indent=2) + "\n")
 
 
 def trial_value(config: BenchConfig, trial: Trial, tell: Tell, *, whole: bool = False) -> float:
@@ -255,11 +303,26 @@ def signature_of(config: BenchConfig, job: Job, scored: list[Scored] | tuple[()]
     return "|".join(parts)
 
 
+def data_digest(config: BenchConfig) -> str:
+    """Identifies everything that a row's settings were chosen on: 12 hex digits."""
+    trial = Job(-1, planning.sft_of(config), 0, max(config.fractions))
+    return _digest(results.apart_from_measures(signature_of(config, trial, ())))
+
+
+def row_digest(row: Row) -> str:
+    """Identifies what a row does, whatever it is called and says: 12 hex digits."""
+    fields = {k: v for k, v in vars(row).items() if k not in ("name", "sentence", "source", "folder")}
+    return _digest({**fields, "folder": row.folder and _identity(str(row.folder))})
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
 def design_digest(config: BenchConfig) -> str:
     """Identifies the design and the recipe's options: 12 hex digits."""
     options = {k: _identity(str(v)) for k, v in config.options.items()}
-    text = json.dumps([_plain(config.design), options], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _digest([_plain(config.design), options])
 
 
 def _identity(value: str) -> str:

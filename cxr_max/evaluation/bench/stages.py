@@ -20,6 +20,7 @@ from cxr_max.evaluation import diagnosis, metrics
 from cxr_max.evaluation.bench import planning
 from cxr_max.evaluation.bench.config import BenchConfig, Setting
 from cxr_max.evaluation.bench.planning import Job
+from cxr_max.evaluation.comparing import OVERLAP_UNKNOWN
 from cxr_max.evaluation.grading import Scored
 from cxr_max.evaluation.metrics.claims import Claim
 from cxr_max.evaluation.rows import Row
@@ -29,6 +30,7 @@ from cxr_max.roots import MIMIC_ROOTS
 Truths = Callable[[str, int], Collection[Claim] | None]
 """From ids of instance and study to what is there; None when nothing is known."""
 SAME_EXTRACTOR = "same-extractor"
+ONE_CHECKPOINT = "one checkpoint"
 
 
 class Place(NamedTuple):
@@ -98,12 +100,14 @@ def stage_of(config: BenchConfig, job: Job, setting: Setting, place: Place, *, t
         if place.start is None
         else replace(base.model, scratch=None, min_pixels=None, max_pixels=None),
         method=row.method,
-        hyper={**row.hyper, **setting.hyper},
+        hyper={**setting.hyper, **row.hyper},
         optimizer=optimizer,
         positives=row.consensus if row.positives == "consensus" else "teachers",
         teachers=teachers_of(config, row),
         negatives=Choice(kind=row.negatives, weights=row.weights, seed=job.seed),
         fraction=job.fraction,
+        # The recipe's limit is of all training patients; a part of them has that part of it.
+        limit=None if base.limit is None else max(1, round(base.limit * job.fraction)),
         epochs=planning.epochs(config.design, row, trial=trial),
         max_steps=None,
         seed=job.seed,
@@ -209,9 +213,20 @@ def consensus_folder(config: BenchConfig, strategy: str, student: Path) -> Path:
 
 
 def marks(row: Row, scored: Sequence[Scored]) -> tuple[str, ...]:
-    """`same-extractor` when a row's consensus was made by the extractor its reasoning is graded by."""
+    """What a reader of the row's numbers must know.
+
+    `same-extractor`: its consensus was made by the extractor its reasoning is graded by. `one checkpoint`: it is not
+    trained here, so every seed asks the same weights. `overlap not established`: it may have trained on patients of the
+    test split.
+    """
     extractors = " ".join({m.profile for s in scored for m in s.measures})
     graded_by_rules = f"extractor {RULES}" in extractors or any(
         m.metric == "finding_pr" for s in scored for m in s.measures
     )
-    return (SAME_EXTRACTOR,) if row.consensus and graded_by_rules else ()
+    unknown = any(s.row["subset"] == OVERLAP_UNKNOWN for s in scored)
+    said = {
+        SAME_EXTRACTOR: bool(row.consensus) and graded_by_rules,
+        ONE_CHECKPOINT: not row.trained,
+        "overlap not established": unknown,
+    }
+    return tuple(mark for mark, holds in said.items() if holds)

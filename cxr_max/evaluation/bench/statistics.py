@@ -1,9 +1,12 @@
 """Intervals and tests over seeds and patients together.
 
-A draw resamples the seeds and, for all rows and seeds alike, the patients with all their images; rows are paired by
-both, since a seed's rows share their sft checkpoint. With S seeds a plain bootstrap over them is too narrow by
-sqrt((S - 1) / S); the seeds' part of each draw is widened by its inverse. With one seed only patients vary, which says
-nothing about training noise.
+Two levels vary: the patients a test split holds and the seeds a row is trained with. For all rows and seeds alike the
+patients are resampled with all their images, which gives the patients' part of the variance of a mean over seeds; the
+seeds' part is their sample variance over their number, what resampling them gives without its bias of (S - 1) / S.
+Rows are paired by both, since a seed's rows share their sft checkpoint. Tails are Student's t with the degrees of
+freedom of both parts (Welch and Satterthwaite): percentiles over three or five seeds reject far too often. What a
+patient does at one seed alone stands in both parts, so the intervals are rather too wide than too narrow. With one seed
+only patients vary, which says nothing about training noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,29 +14,36 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cxr_max.drift.resample import smallest_detectable
 from cxr_max.errors import DataError
 from cxr_max.evaluation import metrics
 from cxr_max.evaluation.bench.config import Endpoint
 from cxr_max.evaluation.bench.results import Result, Stored
-from cxr_max.evaluation.intervals import Floats, limits
+from cxr_max.evaluation.intervals import Floats
+from cxr_max.optional import require
 
 Score = Callable[[Floats], Floats]
 """From weights of the patients [D, P] to values [D]."""
 
 
 class Estimate(NamedTuple):
-    """A value over seeds with its 95 % interval and draws."""
+    """A value over seeds with its 95 % interval."""
 
     value: float
     low: float
     high: float
-    draws: Floats
     seeds: int
 
 
 class Contrast(NamedTuple):
-    """One row minus another over their common seeds; p two-sided from the draws, at least 2 / (D + 1)."""
+    """One row minus another over their common seeds.
+
+    Attributes:
+        value: the mean difference.
+        low, high: ends of its 95 % interval.
+        p: two-sided; undefined where nothing varies and the difference is not 0.
+        detectable: smallest true difference that a single test at .05 finds with a power of .8.
+        seeds: how many both have.
+    """
 
     value: float
     low: float
@@ -43,17 +53,36 @@ class Contrast(NamedTuple):
     seeds: int
 
 
+class Spread(NamedTuple):
+    """A mean over seeds, its standard error over seeds and patients, and the degrees of freedom of that."""
+
+    value: float
+    error: float
+    freedom: float
+
+    def quantile(self, share: float) -> float:
+        """Of Student's t."""
+        return float(require("scipy.special", extra="eval").stdtrit(self.freedom, share))
+
+    def limits(self, level: float = 0.95) -> tuple[float, float]:
+        """Ends of the interval."""
+        reach = self.quantile((1 + level) / 2) * self.error
+        return float(self.value - reach), float(self.value + reach)
+
+    def p(self) -> float:
+        """Two-sided against 0."""
+        if self.error == 0:
+            # Rows that gave the same answers are equal; without any spread a difference has no test.
+            return 1.0 if self.value == 0 else float("nan")
+        tail = require("scipy.special", extra="eval").stdtr(self.freedom, -abs(self.value) / self.error)
+        return float(2 * tail)
+
+
 class Draws(NamedTuple):
-    """What was resampled: names of the patients, their counts [D, P], and the seed of the picks."""
+    """What was resampled: names of the patients, and their counts [D, P]."""
 
     patients: tuple[str, ...]
     counts_DP: Floats
-    seed: int
-
-    def picks(self, n: int) -> Floats:
-        """How often each of n seeds is taken in each draw, [D, n]."""
-        rng = np.random.default_rng([self.seed, 2, n])
-        return rng.multinomial(n, np.full(n, 1 / n), size=len(self.counts_DP)).astype(np.float64)
 
 
 def draws_of(results: Sequence[Result], *, draws: int, seed: int = 0) -> Draws:
@@ -68,7 +97,7 @@ def draws_of(results: Sequence[Result], *, draws: int, seed: int = 0) -> Draws:
     patients = sets.pop()
     rng = np.random.default_rng([seed, 1])
     counts = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=draws)
-    return Draws(patients, counts.astype(np.float64), seed)
+    return Draws(patients, counts.astype(np.float64))
 
 
 def score_of(result: Result, end: Endpoint, patients: Sequence[str]) -> Score:
@@ -98,6 +127,11 @@ def measures_for(result: Result, end: Endpoint) -> list[Stored]:
     return [m for m in mine if end.score in scores(m)]
 
 
+def metric_of(result: Result, end: Endpoint) -> metrics.Metric:
+    """The metric that gives the score of an endpoint."""
+    return metrics.get(measures_for(result, end)[0].metric)
+
+
 def scores(measure: Stored) -> set[str]:
     """Names of the scores a measure gives."""
     return set(metrics.get(measure.metric).aggregate(measure.stats))
@@ -112,47 +146,48 @@ def nanmean(values: Floats, axis: int, weights: Floats | None = None) -> Floats:
     return result
 
 
-def estimate(by_seed: Mapping[int, Score], draws: Draws) -> Estimate:
-    """Mean over seeds of a score, with its interval over seeds and patients."""
-    value, drawn, values_SD = _drawn(by_seed, draws)
-    low, high = limits(value, drawn)
-    if not (values_SD < 0).any():
-        # The widening of the seeds' part knows nothing of a score's range: a rate of .001 would reach below 0.
-        low = max(low, 0.0)
-    return Estimate(value, low, high, drawn, len(by_seed))
+def estimate(by_seed: Mapping[int, Score], draws: Draws, *, rate: bool = False) -> Estimate:
+    """Mean over seeds of a score, with its interval over seeds and patients; that of a `rate` stays in [0, 1]."""
+    spread = spread_of(by_seed, draws)
+    low, high = spread.limits()
+    if rate:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Estimate(spread.value, low, high, len(by_seed))
 
 
-def _drawn(by_seed: Mapping[int, Score], draws: Draws) -> tuple[float, Floats, Floats]:
+def spread_of(by_seed: Mapping[int, Score], draws: Draws) -> Spread:
+    """Mean over seeds with the standard error of both levels; undefined with fewer than two draws or patients."""
     scores = [by_seed[s] for s in sorted(by_seed)]
-    ones = np.ones((1, len(draws.patients)))
-    value = float(nanmean(np.stack([f(ones) for f in scores]), axis=0)[0])
-    values_SD = np.stack([f(draws.counts_DP) for f in scores])
-    whole = nanmean(values_SD, axis=0)
-    n = len(scores)
-    if n == 1:
-        return value, whole, values_SD
-    picked = nanmean(values_SD, axis=0, weights=draws.picks(n).T)
-    return value, whole + np.sqrt(n / (n - 1)) * (picked - whole), values_SD
+    each = np.concatenate([f(np.ones((1, len(draws.patients)))) for f in scores])
+    each = each[~np.isnan(each)]
+    drawn = nanmean(np.stack([f(draws.counts_DP) for f in scores]), axis=0)
+    drawn = drawn[~np.isnan(drawn)]
+    n, patients = len(each), len(draws.patients)
+    value = float(each.mean()) if n else float("nan")
+    if not n or len(drawn) < 2 or patients < 2:
+        return Spread(value, float("nan"), float("nan"))
+    parts = [(float(drawn.var(ddof=1)), patients - 1)]
+    if n > 1:
+        parts.append((float(each.var(ddof=1)) / n, n - 1))
+    total = sum(v for v, _ in parts)
+    if total == 0:
+        return Spread(value, 0.0, float(patients - 1))
+    return Spread(value, total**0.5, total**2 / sum(v**2 / freedom for v, freedom in parts))
 
 
 def contrast(one: Mapping[int, Score], other: Mapping[int, Score], draws: Draws) -> Contrast:
     """`one` minus `other` over the seeds both have; undefined when there is none."""
-    nothing = float("nan")
     common = sorted(set(one) & set(other))
     if not common:
+        nothing = float("nan")
         return Contrast(nothing, nothing, nothing, nothing, nothing, 0)
 
     def minus(s: int) -> Score:
         return lambda weights: one[s](weights) - other[s](weights)
 
-    value, drawn, _ = _drawn({s: minus(s) for s in common}, draws)
-    defined = drawn[~np.isnan(drawn)]
-    if np.isnan(value) or len(defined) < 2:
-        return Contrast(value, nothing, nothing, nothing, nothing, len(common))
-    tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    p = min(1.0, 2 * (tail + 1) / (len(defined) + 1))
-    detectable = float(smallest_detectable(float(defined.std(ddof=1))))
-    return Contrast(value, *limits(value, drawn), p, detectable, len(common))
+    spread = spread_of({s: minus(s) for s in common}, draws)
+    detectable = (spread.quantile(0.975) + spread.quantile(0.8)) * spread.error
+    return Contrast(spread.value, *spread.limits(), spread.p(), detectable, len(common))
 
 
 def length_matched(

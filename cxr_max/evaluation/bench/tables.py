@@ -1,6 +1,7 @@
 """From result files to the tables: endpoints, verdicts, costs; `scores.json`, `table.md`, `table.csv`, `table.png`.
 
-The family is declared by the design alone: every row against the baseline and every contrast, on both endpoints, Holm.
+The family is declared before the runs: every row asked for against the baseline and every contrast of the design, on
+both endpoints, Holm. What has no result yet counts in it, so that a look at half of the runs gains nothing.
 Results with different signatures stand in different tables.
 """
 
@@ -18,7 +19,8 @@ from cxr_max.drift.multiplicity import adjust
 from cxr_max.drift.page.draw import INK, Figure, render, short, whiskers
 from cxr_max.evaluation.bench import statistics
 from cxr_max.evaluation.bench.config import Design, Endpoint
-from cxr_max.evaluation.bench.results import Result
+from cxr_max.evaluation.bench.results import Result, same_apart_from_measures
+from cxr_max.evaluation.bench.stages import ONE_CHECKPOINT
 from cxr_max.evaluation.bench.statistics import Draws, Score
 from cxr_max.evaluation.comparing import verdict
 from cxr_max.evaluation.comparison_page import number
@@ -30,29 +32,48 @@ BESIDE = (("precision", "all"), ("recall", "all"), ("words", "all"), ("claims", 
 MATCHED = "precision at equal lengths"
 COLUMNS = ("table", "row", "quantity", "value", "low", "high", "seeds", "setting", "marks")
 ONE_SEED = "One seed: intervals and verdicts hold for these checkpoints and say nothing about training again."
+ASKED_ALIKE = "One checkpoint: asked once a seed; how training it again would vary stands in no interval."
+DETECTABLE = "Smallest detectable: by one test at .05 with a power of .8; inside the family it takes more."
+SHORT = 0.95
+"""Share of the costliest row's operations below which a row of budget `longest` is marked."""
 ELSEWHERE = "Learning rates and beta were chosen in another run of the benchmark, on validate of its release."
 UNDERTRAINED = "Undertrained, shows the pipeline only."
 
 
-def summarise(results: Sequence[Result], design: Design, *, draws: int = 2000) -> list[dict[str, Any]]:
-    """One table a signature, as plain values: rows with estimates and costs, and the family of differences."""
-    tables = []
-    for signature in dict.fromkeys(r.signature for r in results):
-        mine = [r for r in results if r.signature == signature]
-        order = {name: i for i, name in enumerate(design.rows)}
+def summarise(
+    results: Sequence[Result], design: Design, *, declared: Sequence[str] = (), draws: int = 2000
+) -> list[dict[str, Any]]:
+    """One table a signature, as plain values: rows with estimates and costs, and the family of differences.
+
+    Args:
+        results: what there is.
+        design: the recipe's.
+        declared: names of the rows that were asked for; those with results are added.
+        draws: of the bootstrap.
+    """
+    order = {name: i for i, name in enumerate(design.rows)}
+    measured = list(dict.fromkeys(r.signature for r in results if r.measures))
+    home = {m: [r for r in results if r.measures and r.signature == m] for m in measured}
+    for r in (r for r in results if not r.measures):
+        # A row that was not run measured nothing, so all but what was measured must agree.
+        at = next((m for m in measured if same_apart_from_measures(m, r.signature)), r.signature)
+        home.setdefault(at, []).append(r)
+    for mine in home.values():
         mine.sort(key=lambda r: (order.get(r.row, len(order)), r.row, r.seed))
-        tables.append(_table(mine, design, signature, draws))
-    return tables
+    return [_table(mine, design, signature, declared, draws) for signature, mine in home.items()]
 
 
-def _table(results: list[Result], design: Design, signature: str, draws: int) -> dict[str, Any]:
+def _table(
+    results: list[Result], design: Design, signature: str, declared: Sequence[str], draws: int
+) -> dict[str, Any]:
     done = [r for r in results if r.measures]
     about = dict((done or results)[0].about)
+    undertrained = bool(about.get("undertrained"))
     table: dict[str, Any] = {
-        "title": _title(about, design, (done or results)[0].fraction),
+        "title": _title(about, (done or results)[0].fraction),
         "signature": signature,
         "synthetic": bool(about.get("synthetic")),
-        "undertrained": design.undertrained,
+        "undertrained": undertrained,
         "endpoints": [design.primary.title, design.second.title],
         "about": about,
         "rows": [],
@@ -63,16 +84,31 @@ def _table(results: list[Result], design: Design, signature: str, draws: int) ->
     for name in dict.fromkeys(r.row for r in results):
         mine = [r for r in results if r.row == name]
         table["rows"].append(_row(mine, design, drawn, {k[1]: s for k, s in matched.items() if k[0] == name}))
+    _mark_short(table["rows"], results)
     if drawn:
         table["patients"] = len(drawn.patients)
-        table["differences"] = _differences(done, design, drawn)
+        asked = dict.fromkeys((*declared, *(r.row for r in done)))
+        family = [n for n in asked if n not in {r["row"] for r in table["rows"] if r["not_run"]}]
+        table["differences"], table["family"] = _differences(done, design, drawn, family)
     return table
 
 
-def _title(about: Mapping[str, Any], design: Design, fraction: float) -> str:
+def _mark_short(rows: Sequence[dict[str, Any]], results: Sequence[Result]) -> None:
+    """Mark a row that was to be trained as long as the costliest when a costlier one came later."""
+    costs = {(r.row, r.seed): r.cost("flop") for r in results if r.measures and not np.isnan(r.cost("flop"))}
+    for row in rows:
+        if row["budget"] == "longest":
+            seeds = [s for s in row["seeds"] if (row["row"], s) in costs]
+            most = {s: max(c for (_, seed), c in costs.items() if seed == s) for s in seeds}
+            if any(costs[row["row"], s] < SHORT * most[s] for s in seeds):
+                row["marks"].append("shorter than the costliest row")
+
+
+def _title(about: Mapping[str, Any], fraction: float) -> str:
     part = "" if fraction == 1 else f", {fraction:g} of the training patients"
     synthetic = " on synthetic data" if about.get("synthetic") else ""
-    return f"Benchmark{synthetic}, recipe {about.get('recipe', '?')}{part}{': undertrained' * design.undertrained}"
+    undertrained = ": undertrained" if about.get("undertrained") else ""
+    return f"Benchmark{synthetic}, recipe {about.get('recipe', '?')}{part}{undertrained}"
 
 
 def _row(results: list[Result], design: Design, draws: Draws | None, matched: Mapping[int, Score]) -> dict[str, Any]:
@@ -85,7 +121,9 @@ def _row(results: list[Result], design: Design, draws: Draws | None, matched: Ma
         "tried": dict(first.tried),
         "marks": list(first.marks),
         "not_run": first.not_run,
-        "costs": {c: float(np.mean([r.cost(c) for r in done])) if done else float("nan") for c in COSTS},
+        "budget": first.about.get("budget", "once"),
+        # The median, since the process of one seed also makes the trials and the checkpoints that rows share.
+        "costs": {c: float(np.median([r.cost(c) for r in done])) if done else float("nan") for c in COSTS},
         "estimates": {},
     }
     if draws is None or not done:
@@ -93,25 +131,29 @@ def _row(results: list[Result], design: Design, draws: Draws | None, matched: Ma
     beside = [Endpoint(task, s, g, s) for s, g in BESIDE for task in design.tasks]
     for end in (design.primary, design.second, *beside):
         if end.title not in row["estimates"] and all(statistics.measures_for(r, end) for r in done):
-            by_seed = {r.seed: statistics.score_of(r, end, draws.patients) for r in done}
-            row["estimates"][end.title] = _plain(statistics.estimate(by_seed, draws))
+            row["estimates"][end.title] = _estimate(done, end, draws)
     if matched:
-        row["estimates"][MATCHED] = _plain(statistics.estimate(matched, draws))
+        row["estimates"][MATCHED] = statistics.estimate(matched, draws, rate=True)._asdict()
     for group in dict.fromkeys(m.group for m in statistics.measures_for(done[0], design.primary)):
         end = replace(design.primary, group=group)
-        by_seed = {r.seed: statistics.score_of(r, end, draws.patients) for r in done}
-        row["estimates"][f"{end.score}: {group}"] = _plain(statistics.estimate(by_seed, draws))
+        row["estimates"][f"{end.score}: {group}"] = _estimate(done, end, draws)
     return row
 
 
-def _plain(e: statistics.Estimate) -> dict[str, Any]:
-    return {"value": e.value, "low": e.low, "high": e.high, "seeds": e.seeds}
+def _estimate(done: Sequence[Result], end: Endpoint, draws: Draws) -> dict[str, Any]:
+    by_seed = {r.seed: statistics.score_of(r, end, draws.patients) for r in done}
+    rate = statistics.metric_of(done[0], end).is_rate(end.score)
+    return statistics.estimate(by_seed, draws, rate=rate)._asdict()
 
 
-def _differences(results: Sequence[Result], design: Design, draws: Draws) -> list[dict[str, Any]]:
-    names = list(dict.fromkeys(r.row for r in results))
-    pairs = [(n, design.baseline) for n in names if n != design.baseline and design.baseline in names]
-    pairs += [(a, b) for a, b in design.contrasts if a in names and b in names and (a, b) not in pairs]
+def _differences(
+    results: Sequence[Result], design: Design, draws: Draws, declared: Sequence[str]
+) -> tuple[list[dict[str, Any]], int]:
+    """The differences there are, and the size of the family they were corrected in."""
+    wanted = [(n, design.baseline) for n in declared if n != design.baseline and design.baseline in declared]
+    wanted += [(a, b) for a, b in design.contrasts if a in declared and b in declared and (a, b) not in wanted]
+    names = {r.row for r in results}
+    pairs = [pair for pair in wanted if names.issuperset(pair)]
     found = []
     for endpoint in (design.primary, design.second):
         for one, other in pairs:
@@ -121,11 +163,15 @@ def _differences(results: Sequence[Result], design: Design, draws: Draws) -> lis
             )  # fmt: skip
             c = statistics.contrast(first, second, draws)
             found.append({"endpoint": endpoint.title, "row": one, "other": other, **c._asdict()})
-    adjusted = adjust([d["p"] for d in found], "holm")
-    for d, p in zip(found, adjusted, strict=True):
-        d["p_adjusted"] = float(p)
-        d["verdict"] = verdict(d["value"], float(p))
-    return found
+    size = 2 * len(wanted)
+    # What is not run yet or undefined counts as what nobody would reject.
+    p_values = [1.0 if np.isnan(d["p"]) else d["p"] for d in found] + [1.0] * (size - len(found))
+    for d, p in zip(found, adjust(p_values, "holm"), strict=False):
+        d["p_adjusted"] = float("nan") if np.isnan(d["p"]) else float(p)
+        end = design.primary if d["endpoint"] == design.primary.title else design.second
+        better = next((statistics.metric_of(r, end).better(end.score) for r in results), 1)
+        d["verdict"] = verdict(better * d["value"], d["p_adjusted"])
+    return found, size
 
 
 def write(tables: Sequence[dict[str, Any]], out: Path) -> None:
@@ -170,6 +216,8 @@ def markdown(table: dict[str, Any]) -> str:
     lines += _verdicts(table)
     if any(r["seeds"] and len(r["seeds"]) == 1 for r in table["rows"]):
         lines += ["", ONE_SEED]
+    if any(ONE_CHECKPOINT in r["marks"] for r in table["rows"]):
+        lines += ["", ASKED_ALIKE]
     return "\n".join([*lines, "", f"`{table['signature']}`", ""])
 
 
@@ -195,18 +243,18 @@ def _line(row: dict[str, Any], columns: Sequence[str]) -> list[str]:
 def _verdicts(table: dict[str, Any]) -> list[str]:
     if not table["differences"]:
         return []
-    n = len(table["differences"])
-    lines = ["", f"## Differences: one family of {n}, Holm; {table['patients']} patients", ""]
-    lines += [
-        "| row minus other | endpoint | difference | 95 % interval | p | adjusted p | smallest detectable | verdict |"
-    ]
+    n, size = len(table["differences"]), table["family"]
+    done = "" if n == size else f", {n} of them done"
+    lines = ["", f"## Differences: one family of {size}{done}, Holm; {table['patients']} patients", ""]
+    columns = "row minus other, endpoint, difference, 95 % interval, p, adjusted p, smallest detectable, verdict"
+    lines += ["| " + columns.replace(", ", " | ") + " |"]
     lines += ["| --- | --- | ---: | --- | ---: | ---: | ---: | --- |"]
     for d in table["differences"]:
         interval = f"{number(d['low'], signed=True)} to {number(d['high'], signed=True)}"
         numbers = (number(d["p"]), number(d["p_adjusted"]), number(d["detectable"]))
         cells = (f"{d['row']} - {d['other']}", d["endpoint"], number(d["value"], signed=True), interval, *numbers)
         lines.append("| " + " | ".join((*cells, d["verdict"])) + " |")
-    return lines
+    return [*lines, "", DETECTABLE]
 
 
 def forest(tables: Sequence[dict[str, Any]]) -> Figure | None:

@@ -9,6 +9,7 @@ A metric module defines
 and may define
 
     BETTER          {score name: -1 when lower is better, 0 when neither}; +1 where nothing is said
+    RATES           names of the scores that lie in [0, 1], so that no interval of theirs leaves it
     TOKENS          how it splits texts, for the signature; "none" where nothing is said
     ALONE           True when the row of a sample depends on nothing but that sample, so that a row once computed can be
                     taken again for a part of the samples (`remembering`)
@@ -106,6 +107,10 @@ class Metric:
     def better(self, score: str) -> int:
         """1 when a higher score is better, -1 when a lower one is, 0 when neither."""
         return int(getattr(self.module, "BETTER", {}).get(score, 1))
+
+    def is_rate(self, score: str) -> bool:
+        """Whether a score is said to lie in [0, 1]."""
+        return score in getattr(self.module, "RATES", ())
 
     def exchangeable(self, stats_SK: Any) -> Any:
         """The statistics as a paired randomisation test may exchange them between two models."""

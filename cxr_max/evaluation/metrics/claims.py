@@ -15,6 +15,7 @@ from cxr_max.errors import UsageError
 
 NAME, VERSION = "claims", "1"
 BETTER = {"claims": 0}
+RATES = ("precision", "recall", "side_accuracy")
 TYPES = ("strings", "strings")
 Claim = tuple[str, str | None]
 """A label of the 14 and left, right or None."""

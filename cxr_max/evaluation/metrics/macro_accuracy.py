@@ -14,6 +14,7 @@ from cxr_max.errors import UsageError
 
 NAME, VERSION = "macro_accuracy", "2"
 BETTER = {"abstention": -1}
+RATES = ("macro_accuracy", "accuracy", "abstention")
 
 
 def statistics(

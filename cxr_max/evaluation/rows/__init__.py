@@ -10,6 +10,7 @@
     negatives   kind of `align.negatives.Choice`
     weights     its weights
     budget      once: every completion is seen equally often across rows; longest: up to the cost of the costliest row
+                (of sft from sft on all teachers alone, whose steps cost what those of the shared checkpoint cost)
     needs       what must be at hand, else the row is marked "not run": pretrained (weights to start from), reader (a
                 student that can read all trajectories of an image and write one)
 
@@ -167,6 +168,12 @@ def _checked(row: Row) -> Row:
     if (row.positives == "consensus") != bool(row.consensus):
         raise DataError(
             f"row {row.name}: positives {row.positives!r} with consensus {row.consensus!r}; one needs the other"
+        )
+    plain = (row.method, row.start, row.teachers, row.positives) == ("sft", "sft", "all", "teachers")
+    if row.budget == "longest" and not plain:
+        raise DataError(
+            f"row {row.name}: budget 'longest' is for method 'sft' from start 'sft' on all teachers; "
+            "the number of steps is that row's"
         )
     if row.method != NO_METHOD:
         module = methods.get(row.method)
