@@ -264,7 +264,15 @@ def _key(scored: Scored) -> tuple[str, ...]:
 
 
 def _headlines(base: Run, wanted: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Task, score and group of the headline family: declared by names alone, before a difference is looked at."""
+    """Task, score and group of the headline family: declared by names alone, before a difference is looked at.
+
+    Raises:
+        UnknownNameError: no task of the baseline has a score of a wanted name.
+    """
+    known = sorted({s.row["score"] for s in base.scored if s.row.get("better")})
+    for name in wanted:
+        if name not in known:
+            raise UnknownNameError.of("score", name, known)
     found: dict[tuple[str, str], list[str]] = {}
     for scored in base.scored:
         row = scored.row

@@ -1,7 +1,7 @@
 """The gate: is a run worse than a stored one beyond the stored one's interval?
 
 Only aggregates are read, so a stored `scores.json` is enough. Rows are matched by what lasts of their signatures
-(`signatures.lasting`), and have to be about as many samples: a score over others proves nothing.
+(`signatures.lasting`), and have to be about the same samples: a score over others proves nothing.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def check(run: Run, stored: Path) -> list[dict[str, Any]]:
     Returns:
         Rows with task, score, group, value, stored, low, high, outcome: `worse` = outside the stored interval on the
         bad side, or undefined where the stored one is defined; `missing` = the new run has no such row; `other
-        samples` = it has one over another number of samples; else `ok`.
+        samples` = it has one over other ones (of a stored run of an earlier version, over another number); else `ok`.
 
     Raises:
         UsageError: `stored` holds no scores. CheckFailedError: not one row of it can be compared.
@@ -70,14 +70,15 @@ def _said(row: dict[str, Any]) -> str:
     if row["outcome"] == MISSING:
         return "is missing"
     if row["outcome"] == OTHER:
-        return f"is over {row['n']} samples, stored {row['stored_n']}"
+        other = " other" if row["n"] == row["stored_n"] else ""
+        return f"is over {row['n']}{other} samples, stored {row['stored_n']}"
     return f"{row['value']:.4f}, stored {row['stored']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
 
 
 def _outcome(new: dict[str, Any] | None, old: dict[str, Any], better: int) -> str:
     if new is None:
         return MISSING
-    if new.get("n") != old.get("n"):
+    if new.get("n") != old.get("n") or ("samples" in old and new.get("samples") != old["samples"]):
         return OTHER
     value = float(new.get("value", float("nan")))
     limit = old["low"] if better > 0 else old["high"]

@@ -4,6 +4,7 @@ Writes `scores.json`, `table.md`, `table.csv` and `table.png` into the run's fol
 data that are not synthetic no cell over fewer than 10 patients.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -222,10 +223,12 @@ def _rows(part: Part, measures: Sequence[Measure], read: str, config: GradeConfi
                 )
                 parts.setdefault(name, []).append((measure, interval))
     drawn = f"cluster bootstrap {config.draws}, seed {config.seed}"
+    over = hashlib.sha256("\n".join(sorted(samples)).encode()).hexdigest()[:12]
     rows = []
     for name, found in parts.items():
         better = metrics.get(found[0][0].metric).better(name)
-        shared = {"task": task.NAME, "score": name, "subset": part.subset, "read": read, "better": better}
+        shared = {"task": task.NAME, "score": name, "subset": part.subset, "read": read, "better": better,
+                  "samples": over}  # fmt: skip
 
         def add(interval: Interval, row: dict[str, Any], of: Sequence[Measure], shared: Any = shared) -> None:
             how = signatures.of(task, part.run, of[0], read=read, drawn=drawn)

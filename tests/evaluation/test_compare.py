@@ -159,6 +159,21 @@ def test_the_gate_ignores_the_version_of_the_tool_and_no_other_part(runs: Path) 
         gating.check(gating.Run("other", "m", True, other), runs / "good")
 
 
+def test_the_gate_compares_scores_over_the_same_samples_alone(runs: Path) -> None:
+    run = compare(_config(runs, "again")).loaded[0]
+    assert len({r["samples"] for r in run.rows}) == 1
+    elsewhere = gating.Run("elsewhere", "m", True, tuple({**r, "samples": "0" * 12} for r in run.rows))
+    rows = gating.check(elsewhere, runs / "good")
+    assert {r["outcome"] for r in rows} == {gating.OTHER}
+    with pytest.raises(CheckFailedError, match="other samples"):
+        gating.enforce(rows)
+
+
+def test_a_headline_score_that_no_task_reports_is_an_error(runs: Path) -> None:
+    with pytest.raises(UnknownNameError, match="score 'macro_acuracy'"):
+        compare(_config(runs, "good", "again", scores=("macro_acuracy",)))
+
+
 def test_command_writes_every_file_and_its_exit_code_is_the_gate(runs: Path, tmp_path: Path) -> None:
     call = CliRunner().invoke
     out = tmp_path / "out"
