@@ -35,11 +35,14 @@ def results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
-def lookup(figures: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """The figure at a path of keys; None when the result has none there."""
+def lookup(figures: Mapping[str, Any], path: Sequence[str | int]) -> Any:
+    """The figure at a path of keys and, in lists, positions; None when the result has none there."""
     found: Any = figures
     for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, list) and isinstance(key, int):
+            found = found[key] if key < len(found) else None
+        else:
+            found = found.get(key) if isinstance(found, Mapping) else None
     return found
 
 

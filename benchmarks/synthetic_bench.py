@@ -35,11 +35,12 @@ def collect(out: Path, correlation: str) -> int:
     """Copy the result files of a benchmark's output folder to those that are kept; returns how many.
 
     Raises:
-        DataError: one of them is of data that are not synthetic.
+        DataError: one of them is of data that are not synthetic, or of a student that was trained on such.
     """
     found = sorted((out / "results").glob("*.json"))
     for path in found:
-        if not results.read(path).about.get("synthetic"):
+        about = results.read(path).about
+        if not about.get("synthetic") or about.get("saw_real"):
             raise DataError(f"{path.name} is not of synthetic data, so it is not kept here")
         kept = KEPT / correlation / "results"
         kept.mkdir(parents=True, exist_ok=True)

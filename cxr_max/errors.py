@@ -70,6 +70,10 @@ class CheckFailedError(CxrMaxError, RuntimeError):
     exit_code = 1
 
 
+class DivergedError(CheckFailedError):
+    """A loss or a gradient became infinite or undefined, so there is nothing to train on (exit code 1)."""
+
+
 class RestrictedDataError(CxrMaxError, PermissionError):
     """An attempt to take data of class derived or source where it may not go (exit code 2)."""
 

@@ -3,18 +3,21 @@
 Third parties add the same from their own distribution through an entry point of the registry's group.
 """
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cxr_max.errors import UnknownNameError, UsageError
+from cxr_max.errors import CxrMaxError, UnknownNameError, UsageError
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,64 @@ class Registry:
 
 
 def _from_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    """A module from a file, under a name of its own, so that no file takes the place of an installed module.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be imported; the line is named.
+    """
+    name = f"cxr_max_file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UsageError(f"no Python file at {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Dataclasses look their module up by its name when annotations are texts.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except CxrMaxError:
+        raise
+    except Exception as e:
+        raise UsageError(f"{path} cannot be imported: {where(e, path)}{type(e).__name__}: {e}") from e
     return module
+
+
+def is_ours(module: ModuleType) -> bool:
+    """Whether a plug-in is one of this package."""
+    return module.__name__.startswith("cxr_max.")
+
+
+@contextmanager
+def blamed(module: ModuleType) -> Iterator[None]:
+    """Say of an error that came out of a user's plug-in where it was raised; its text may quote data and stays out.
+
+    Raises:
+        UsageError: with file, line and kind of the error.
+    """
+    try:
+        yield
+    except CxrMaxError:
+        raise
+    except Exception as e:
+        if is_ours(module):
+            raise
+        file = Path(str(module.__file__))
+        raise UsageError(f"{file.name}: {where(e, file)}{type(e).__name__}", next=f"see {file}") from e
+
+
+def code_of(module: ModuleType) -> str:
+    """SHA-256 of a plug-in's file when it is not ours; empty for ours, which the version of this package stands for."""
+    if is_ours(module) or getattr(module, "__file__", None) is None:
+        return ""
+    return hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+
+
+def where(error: BaseException, path: Path) -> str:
+    """`line N: ` of the last place in a file that an error came through; empty when there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if Path(f.filename) == path or Path(f.filename) == path.resolve()]
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        lines.append(error.lineno)
+    return f"line {lines[-1]}: " if lines else ""
 
 
 def expose(package: str, wrap: Callable[[ModuleType], Any]) -> None:

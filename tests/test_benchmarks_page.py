@@ -58,12 +58,15 @@ def test_rows_of_a_result(tmp_path: Path) -> None:
         {"result": "x", "what": "a share", "figure": ["ratio"], "over": ["peer", "s"]},
         {"result": "x", "what": "not there", "figure": ["peer", "ratio"]},
         {"result": "x", "what": "undefined", "figure": ["none"]},
+        {"result": "x", "what": "one of a list", "figure": ["f1", 1]},
+        {"result": "x", "what": "beyond the list", "figure": ["f1", 7]},
         {"result": "y", "what": "no such result", "figure": ["ratio"]},
     ]
     assert page.table(every, rows)[2:] == [
         "| a ratio | 2 | them | >= 4 | **missed** | `x` |",
         "| a score | .912 [.9, .92] |  | >= 0.9 | reached | `x` |",
         "| a share | .5 |  |  |  | `x` |",
+        "| one of a list | .9 |  |  |  | `x` |",
     ]
     lines = page.sources(every)
     assert "`0123456789ab` with changes | 2026-01-02 | 3.2 (loaded)" in lines[-1]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from cxr_max.errors import UnknownNameError, UsageError
-from cxr_max.plugins import Registry
+from cxr_max.plugins import Registry, blamed, code_of
 
 
 @pytest.fixture
@@ -58,6 +58,56 @@ def test_a_plugin_that_lacks_a_name_says_which(registry: Registry) -> None:
 def test_a_missing_file_is_a_usage_error(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no Python file"):
         registry.get(str(tmp_path / "absent.py"))
+
+
+def test_a_users_file_may_use_dataclasses_with_annotations_that_are_texts(registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "json.py"
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nNAME = 'mine'\n"
+        "@dataclass(frozen=True)\nclass Hyper:\n    beta: float = 0.1\n"
+    )
+    module = registry.get(str(path))
+    assert module.Hyper(beta=0.2).beta == 0.2
+    # A file takes no installed module's place.
+    assert importlib.import_module("json").loads("1") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("NAME = (\n", "line 1: SyntaxError"),
+        ("NAME = 'x'\n\ndef f():\n    return 1 / 0\n\nf()\n", "line 4: ZeroDivisionError"),
+        ("import a_package_that_is_not_there\n", "line 1: ModuleNotFoundError"),
+    ],
+)
+def test_a_users_file_that_cannot_be_imported_says_where(
+    registry: Registry, tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        registry.get(str(path))
+
+
+def test_an_error_inside_a_users_file_is_told_by_line_without_what_it_says(registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("NAME = 'mine'\n\ndef f(text):\n    return float(text)\n")
+    module = registry.get(str(path))
+    with pytest.raises(UsageError, match=r"mine\.py: line 4: ValueError\n") as caught, blamed(module):
+        module.f("Effusion of a patient")
+    assert "Effusion" not in str(caught.value)
+    ours = importlib.import_module("cxr_max.align.methods.apo")
+    with pytest.raises(ZeroDivisionError), blamed(ours):
+        _ = 1 / 0
+
+
+def test_the_code_of_a_users_file_is_known_by_its_bytes(registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("NAME = 'one'\n")
+    first = code_of(registry.get(str(path)))
+    path.write_text("NAME = 'two'\n")
+    assert first != code_of(registry.get(str(path)))
+    assert code_of(importlib.import_module("cxr_max.align.methods.apo")) == ""
 
 
 def test_a_helper_is_no_plugin(registry: Registry) -> None:

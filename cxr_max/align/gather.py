@@ -17,6 +17,7 @@ from cxr_max.align.selection import Selection, evaluation_subjects_of, select_in
 from cxr_max.align.types import GroupLogps, PreferenceGroup
 from cxr_max.data import Release, open_release
 from cxr_max.errors import DataError, UsageError
+from cxr_max.plugins import blamed
 from cxr_max.schema import Scannable
 from cxr_max.teachers import TEACHER_IDS
 
@@ -220,12 +221,13 @@ def _usable(
     kept: list[PreferenceGroup] = []
     dropped: Counter[str] = Counter()
     for group in groups:
-        selected = module.select(group, hyper) if hasattr(module, "select") else group
+        with blamed(module):
+            selected = module.select(group, hyper) if hasattr(module, "select") else group
         if selected is None:
             dropped[f"left out by {method}"] += 1
             continue
         try:
-            module.loss(blank([selected]), hyper)
+            methods.units(module, blank([selected]), hyper)
         except DataError as error:
             dropped[error.problem] += 1
         else:

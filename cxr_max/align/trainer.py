@@ -4,6 +4,7 @@ Accumulation, mixed precision, accelerate, FSDP2, DeepSpeed and callbacks are th
 method is a module with a loss over groups.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import Trainer
 
-from cxr_max.align import checkpoints, students
+from cxr_max.align import checkpoints, methods, students
 from cxr_max.align.features import FeatureStore
 from cxr_max.align.gather import with_zeros
 from cxr_max.align.logprobs import packed_logps
@@ -24,7 +25,8 @@ from cxr_max.align.pack import PackedBatch, pack
 from cxr_max.align.reference import ReferenceCache, reference_logps, with_reference
 from cxr_max.align.render import Renderer
 from cxr_max.align.types import GroupLogps, PreferenceGroup, RenderedGroup
-from cxr_max.errors import CheckFailedError, DataError
+from cxr_max.errors import CheckFailedError, DataError, DivergedError
+from cxr_max.plugins import blamed
 
 
 class Method(NamedTuple):
@@ -121,10 +123,9 @@ def denominator_of(method: Method, groups: Sequence[RenderedGroup]) -> float:
         rows = [[0.0, *(g.weights or (1.0,) * (len(g.scored) - 1))] for g in groups]
         log_w_BK = torch.tensor([row + [1.0] * (most - len(row)) for row in rows]).log()
     try:
-        output = method.module.loss(with_zeros(n_tokens_BK > 0, n_tokens_BK, log_w_BK), method.hyper)
+        return methods.units(method.module, with_zeros(n_tokens_BK > 0, n_tokens_BK, log_w_BK), method.hyper)
     except DataError:
         return 0.0
-    return float(output.metrics["denominator"])
 
 
 class GroupScorer(nn.Module):
@@ -208,7 +209,8 @@ class GroupTrainer(Trainer):
         group: GroupLogps = model(batch, statistics=logs_next)
         if "reference" in self.method.needs:
             group = with_reference(group, self.reference(model, batch))
-        output = self.method.module.loss(group, self.method.hyper)
+        with blamed(self.method.module):
+            output = self.method.module.loss(group, self.method.hyper)
         denominator = float(output.metrics["denominator"])
         if denominator != inputs["denominator"]:
             raise CheckFailedError(
@@ -251,7 +253,18 @@ class GroupTrainer(Trainer):
         return total.clamp(min=1.0)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add what the batches reported since the last line, over all processes."""
+        """Add what the batches reported since the last line, over all processes.
+
+        Raises:
+            DivergedError: the loss or the norm of its gradient is infinite or undefined.
+        """
+        # In half precision a norm may overflow; the scaler then passes over the step.
+        for name in ("loss", "train_loss") if self.args.fp16 else ("loss", "train_loss", "grad_norm"):
+            if name in logs and not math.isfinite(float(logs[name])):
+                raise DivergedError(
+                    f"training diverged: {name} {float(logs[name])} at step {self.state.global_step}",
+                    next="a lower learning rate, or look at the method's loss",
+                )
         parts = [self.monitor.take()]
         if self.accelerator.num_processes > 1:
             gathered: list[Any] = [None] * self.accelerator.num_processes

@@ -1,6 +1,7 @@
 """`cxr-max bench`."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -9,6 +10,9 @@ from rich.markdown import Markdown
 
 import cxr_max
 from cxr_max.cli._options import JSON, MIMIC_ROOT, ROOT, TRUTH
+
+WIDE = 200
+"""Characters from which on the table is drawn."""
 
 
 def command(
@@ -46,20 +50,24 @@ def command(
         module, release, out, names=[r for r in rows.split(",") if r], added=add, quick=quick, seeds=seeds,
         fractions=bench.shares(fraction), teachers=bench.some_teachers(teachers), truth=truth, roots=roots, draws=draws,
         options=cxr_max.recipes.parse(options or ()), settings_from=settings_from,
+        spelled=recipe,
     )  # fmt: skip
+    cxr_max.open_release(release)
     if plan:
         places = [("--root", r) for r in root] + [("--mimic-root", str(p)) for p in mimic_root]
         places += [(o, str(p)) for o, p in (("--truth", truth), ("--settings-from", settings_from)) if p]
         lines = bench.commands(config, places)
         print(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
         return
-    found = bench.run(config, only=only, tell=None if as_json else console.print)
+    found = bench.run(config, only=only, tell=None if as_json else partial(console.print, markup=False))
     tables = bench.tables.summarise(found, config.design, declared=[r.name for r in config.rows], draws=draws)
     bench.tables.write(tables, out)
     if as_json:
         print(json.dumps(cxr_max.evaluation.grading.finite(tables), indent=2))
     else:
-        console.print(Markdown("\n".join(map(bench.tables.markdown, tables))))
+        # Tables as wide as these are cut to pieces by a narrow terminal; as text a line is a line.
+        text = "\n".join(map(bench.tables.markdown, tables))
+        console.print(Markdown(text) if console.width >= WIDE else text, markup=False)
         console.print(
             f"wrote {out / 'table.md'}, table.csv, table.png, scores.json; a result a job in {out / 'results'}"
         )

@@ -166,12 +166,18 @@ def stored_scores(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} holds no scores.json", next="cxr-max eval ... --out DIR, or cxr-max grade DIR")
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if "tables" in content:
+            raise UsageError(
+                f"{path} holds a benchmark, which compares its rows itself, in table.md",
+                next=f"its runs are {file.parent / 'runs' / '*' / 'eval'}",
+            )
         for row in content["scores"]:
-            for key in ("value", "low", "high"):
-                if key in row and row[key] is None:
-                    row[key] = float("nan")
+            for key in ("value", "low", "high") if "suppressed" not in row else ():
+                row[key] = float("nan") if row[key] is None else row[key] + 0.0
             _ = (row["task"], row["score"], row["group"], row["subset"], row["signature"])
         _ = (content["model"]["name"], content["synthetic"])
+    except UsageError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DataError(f"{file.name} is no result of an evaluation run", next="cxr-max grade DIR writes it") from e
     return content

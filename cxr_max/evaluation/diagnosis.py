@@ -6,7 +6,7 @@ synthetic world, which no training step uses. The truth is what is in the simula
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import polars as pl
 from cxr_max import mimic
 from cxr_max.align.templates import ANSWER, QUESTION
 from cxr_max.data.release import open_release
-from cxr_max.errors import MissingFileError, UsageError
+from cxr_max.errors import DataError, MissingFileError, UsageError
 from cxr_max.evaluation import ask, metrics
 from cxr_max.evaluation.sets.ms_cxr_t import FINDINGS as FIVE
 from cxr_max.evaluation.types import Context, Item, Measure, Sample
@@ -34,6 +34,7 @@ def items(context: Context, split: str) -> list[Item]:
     Raises:
         UsageError: no release or no truth folder was given.
         MissingFileError: no image of the split is under the roots, or the truth lacks its table of states.
+        DataError: the truth is that of another world.
     """
     if context.release is None or context.truth is None:
         raise UsageError(
@@ -67,7 +68,7 @@ def frontal(release: Path, root: mimic.MimicRoot, split: str) -> pl.DataFrame:
 
 
 def truth_of(folder: Path) -> dict[int, Truth]:
-    """Study to what is there, by label and side.
+    """Study to what is there, by label and side; nothing of a study in which nothing is.
 
     Raises:
         MissingFileError: the folder holds no `states.parquet`.
@@ -77,15 +78,30 @@ def truth_of(folder: Path) -> dict[int, Truth]:
         raise MissingFileError(f"no states.parquet in {folder.name}", next="--truth WORLD/truth of cxr-max synth")
     found: defaultdict[int, set[tuple[str, str | None]]] = defaultdict(set)
     for study, label, side in pl.read_parquet(path, columns=["study_id", "label", "side"]).iter_rows():
+        there = found[study]
         if label is not None and label != "No Finding":
-            found[study].add((label, side))
+            there.add((label, side))
     return {study: tuple(sorted(true, key=str)) for study, true in found.items()}
 
 
 def _item(row: dict[str, Any], there: dict[int, Truth]) -> Item:
     images = (Path(row["path"]),) if row["path"] else ()
     sample = Sample(row["instance_id"], QUESTION, images, (), str(row["subject_id"]))
-    return Item(sample, there.get(row["study_id"], ()))
+    return Item(sample, of_study(there, row["study_id"]))
+
+
+def of_study(there: Mapping[int, Truth], study: int) -> Truth:
+    """What is there in a study.
+
+    Raises:
+        DataError: the truth is not that of the release's world.
+    """
+    if study not in there:
+        raise DataError(
+            "the truth knows nothing of a study of the release, so it is that of another world",
+            next="--truth WORLD/truth of the world that the release was built from",
+        )
+    return there[study]
 
 
 def printed(text: str) -> frozenset[str] | None:

@@ -160,12 +160,16 @@ def described(out: Path) -> dict[str, Any]:
     """What a run was, from its folder.
 
     Raises:
-        UsageError: the folder holds no run.
+        UsageError: the folder holds no run. DataError: what it says of its run is damaged.
     """
     path = out / "restricted" / "run.json"
     if not path.is_file():
         raise UsageError(f"{out} holds no evaluation run", next="cxr-max eval ... --out DIR")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = (content["tasks"], content["roots"], content["model"]["name"], content["synthetic"], content["limit"])
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{path} is damaged", next="cxr-max eval ... --out another folder") from e
     return content
 
 

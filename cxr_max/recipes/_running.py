@@ -1,16 +1,11 @@
 """Carry out a recipe: its stages in order, each going on where it was stopped."""
 
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cxr_max import align, recipes, settings
-from cxr_max.errors import UnknownNameError, UsageError
-
-"""Files of this folder that are read and run by themselves."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +55,13 @@ def stages(order: Order) -> tuple[Any, ...]:
         UsageError: an option's value is of another kind.
     """
     module = recipes.REGISTRY.get(order.recipe)
-    hints = typing.get_type_hints(module.Options) | {"shrink": bool}
-    unknown = [k for k in order.options if k not in hints]
-    if unknown:
-        raise UnknownNameError.of(f"option of {order.recipe}", ", ".join(unknown), hints)
     built: Any = module.build(
         release=order.release,
         out=order.out,
         roots=order.roots,
         mimic_root=order.mimic_root,
         seed=order.seed,
-        **{k: _value(k, v, hints[k]) for k, v in order.options.items()},
+        **settings.typed(order.options, module.Options, f"option of {order.recipe}"),
     )
     return tuple(s.with_(remote_metrics=order.remote_metrics) if isinstance(s, align.TrainConfig) else s for s in built)
 
@@ -103,23 +94,3 @@ def _outcome(result: Any) -> str:
     loss = result.metrics.get("loss")
     went_on = "" if result.resumed_from is None else f" (went on from step {result.resumed_from})"
     return f"{result.steps:,} steps{went_on}, loss {loss if loss is None else round(loss, 4)}: {result.folder}"
-
-
-def _value(key: str, value: Any, kind: Any) -> Any:
-    """Text as what the option is declared to be."""
-    if not isinstance(value, str):
-        return value
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if value.lower() == "none" and types.NoneType in kinds:
-        return None
-    wanted = next(k for k in kinds if k is not types.NoneType)
-    if wanted is bool:
-        if value.lower() not in ("true", "false"):
-            raise UsageError(f"{key}={value!r}; allowed: true or false")
-        return value.lower() == "true"
-    if typing.get_origin(wanted) is tuple:
-        return tuple(v for v in value.split(",") if v)
-    try:
-        return wanted(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{key}={value!r}; allowed: {wanted.__name__}") from None

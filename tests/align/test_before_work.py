@@ -12,7 +12,7 @@ from transformers import TrainerControl, TrainerState
 from cxr_max import align, folders, mimic
 from cxr_max.align import gather, plan, training, watch
 from cxr_max.align.config import validate
-from cxr_max.errors import CxrMaxError, CxrMaxWarning, DataError, UsageError
+from cxr_max.errors import CxrMaxError, CxrMaxWarning, DataError, DivergedError, UsageError
 from cxr_max.mimic.guard import guard
 from tests import tiny_world
 from tests.tiny_world import Tiny
@@ -96,6 +96,37 @@ def test_settings_that_cannot_be(tiny: Tiny, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             validate(config.with_(**changes))
+
+
+OWN = """from cxr_max.align.methods.sft import Hyper, NAME, NEEDS, SUPERVISED
+from cxr_max.align.methods import sft
+
+def loss(group, hyper):
+    output = sft.loss(group, hyper)
+    {line}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("return output.losses", r"own\.py: line 6: AttributeError"),
+        ("return output._replace(metrics={})", "lack 'denominator'"),
+    ],
+)
+def test_a_method_that_fails_is_named_with_its_line(tiny: Tiny, tmp_path: Path, line: str, error: str) -> None:
+    (tmp_path / "own.py").write_text(OWN.format(line=line))
+    _fails(tiny_world.stage(tiny, tmp_path / "out").with_(method=str(tmp_path / "own.py")), UsageError, error)
+
+
+@pytest.mark.parametrize("factor", ["nan", "inf"])
+def test_training_that_diverges_stops_and_leaves_no_student(tiny: Tiny, tmp_path: Path, factor: str) -> None:
+    line = f"return output._replace(loss=output.loss * float('{factor}'))"
+    (tmp_path / "own.py").write_text(OWN.format(line=line))
+    config = tiny_world.stage(tiny, tmp_path / "out").with_(method=str(tmp_path / "own.py"))
+    with pytest.raises(DivergedError, match="training diverged: "):
+        align.train(config)
+    assert not (config.out / "final").exists()
 
 
 def test_images_need_a_root(tiny: Tiny, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from cxr_max.errors import UnknownNameError, UsageError
 from cxr_max.evaluation import rows
 from cxr_max.evaluation.bench import commands, configure, plan, shares, some_teachers
-from cxr_max.evaluation.bench.config import Design, Endpoint, candidates
+from cxr_max.evaluation.bench.config import Design, Endpoint, candidates, given
 from cxr_max.evaluation.bench.planning import epochs, sft_of, trials
 
 END = Endpoint("diagnosis_test", "macro_accuracy", "mean", "macro balanced accuracy")
@@ -21,8 +21,19 @@ DESIGN = Design(
     END, END, END, ALL, sft_epochs=4, epochs=2, fresh_rates=(1e-3, 2e-3), continued_rates=(1e-4, 2e-4),
     preference=((0.1, 1e-4), (0.5, 1e-4)),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    student: str = ""
+    limit: int = 5
+
+
 RECIPE = SimpleNamespace(
-    NAME="toy", DESIGN=DESIGN, QUICK=replace(DESIGN, rows=("sft", "dpo_pairs", "apo"), undertrained=True)
+    NAME="toy",
+    Options=Options,
+    DESIGN=DESIGN,
+    QUICK=replace(DESIGN, rows=("sft", "dpo_pairs", "apo"), undertrained=True),
 )
 
 
@@ -80,8 +91,9 @@ def test_the_row_that_needs_the_costs_of_the_others_comes_last_in_each_seed() ->
 
 
 def test_one_command_a_job_that_repeats_every_choice(tmp_path: Path) -> None:
-    model, own = tmp_path / "model", tmp_path / "own row.toml"
+    model, own = tmp_path / "model", tmp_path / "own rows" / "own.toml"
     model.mkdir()
+    own.parent.mkdir()
     own.write_text('sentence = "Mine."\nmethod = "sft"\n')
     config = _config(
         names=("sft", str(own)),
@@ -101,6 +113,43 @@ def test_one_command_a_job_that_repeats_every_choice(tmp_path: Path) -> None:
         "--teachers": "gpt-5,grok-4", "--truth": "world/truth", "--only": "4",
     }.items():  # fmt: skip
         assert words[words.index(option) + 1] == value
+
+
+def test_the_commands_name_the_recipe_as_it_was_named_and_repeat_the_draws() -> None:
+    lines = commands(_config(spelled="my/toy.py", draws=50))
+    assert all("--recipe my/toy.py" in line and "--draws 50" in line for line in lines)
+    assert "--draws" not in commands(_config())[0]
+
+
+def test_options_are_those_of_the_recipe_and_none_that_the_benchmark_decides() -> None:
+    assert given(RECIPE, DESIGN, {"limit": "7", "student": "s"}) == {"limit": 7, "student": "s"}
+    for wrong, error in (
+        ({"bogus": "1"}, "option of toy"), ({"limit": "many"}, "allowed: int"), ({"max_steps": "3"}, "equal terms"),
+        ({"method": "dpo"}, "equal terms"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=error):
+            _config(options=wrong)
+    with pytest.raises(UsageError, match="equal terms"):
+        given(RECIPE, replace(DESIGN, options={"student": "x"}), {"student": "s"})
+
+
+def test_a_row_tries_settings_of_its_own_as_many_as_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    begin = 'sentence = "M."\nmethod = "apo"\npositives = "consensus"\nconsensus = "vote"\n'
+    path.write_text(begin + "tries = [[5.0, 1e-4], [2, 1e-5]]\n")
+    config = _config(names=("sft", str(path)))
+    assert [(s.beta, s.learning_rate) for s in candidates(DESIGN, config.rows[1])] == [(5.0, 1e-4), (2.0, 1e-5)]
+    quick = replace(DESIGN, preference=((0.1, 1e-4),), fresh_rates=(1e-3,), continued_rates=(1e-4,), undertrained=True)
+    assert [s.beta for s in candidates(quick, config.rows[1])] == [5.0]
+    path.write_text(begin + "tries = [[5.0, 1e-4]]\n")
+    with pytest.raises(UsageError, match="tries 1 settings"):
+        _config(names=("sft", str(path)))
+
+
+def test_the_longest_row_needs_one_to_match() -> None:
+    for names in (("sft_long",), ("sft", "sft_long"), ("sft", "sft_single", "sft_long")):
+        with pytest.raises(UsageError, match="name the rows it is to match"):
+            _config(names=names)
 
 
 def test_quick_is_one_seed_of_the_quick_design() -> None:

@@ -1,6 +1,8 @@
 """The whole benchmark on a toy: real training of a few steps, one result a job, resumed, shared, chosen on validate."""
 
 import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,7 +157,8 @@ def test_the_choice_of_another_row_or_other_data_is_not_taken_and_a_damaged_one_
     monkeypatch.setattr(running, "trial_value", lambda c, t, tell: float("nan") if t.number else 0.5)
     setting, tried = running.choose(config, row, print)
     assert str(setting) == "lr 0.001"
-    empty = results.Result("sft", "s", 0, 1.0, "s", tried=running.grading.finite(tried), about={"synthetic": True})
+    tried = running.grading.finite(tried)
+    empty = results.Result("sft", "s", 0, 1.0, "s", tried=tried, not_run="no weights", about={"synthetic": True})
     results.write(empty, tmp_path / "result.json")
     assert results.read(tmp_path / "result.json").tried == {"lr 0.001": 0.5, "lr 0.002": None}
     monkeypatch.setattr(running, "trial_value", None)
@@ -202,6 +205,67 @@ def test_a_model_from_elsewhere_is_marked_as_one_checkpoint(
     (table,) = tables.summarise(found, config.design, draws=20)
     assert "| mine (one checkpoint) |" in tables.markdown(table)
     assert tables.ASKED_ALIKE in tables.markdown(table)
+
+
+NAN = """from cxr_max.align.losses import wide
+from cxr_max.align.methods.sft import Hyper, NAME, NEEDS, SUPERVISED
+from cxr_max.align.methods import sft
+
+def loss(group, hyper):
+    output = sft.loss(group, hyper)
+    return output._replace(loss=output.loss * float("nan"))
+"""
+
+
+def test_a_method_that_diverges_gives_no_result_and_a_trial_no_value(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(NAN)
+    (tmp_path / "mine.toml").write_text(f'sentence = "M [/red]."\nmethod = "{tmp_path / "broken.py"}"\n')
+    config = _config(world, tmp_path / "out", "sft", str(tmp_path / "mine.toml"))
+    said: list[str] = []
+    (found,) = running.run(config, only=1, tell=said.append)
+    assert found.not_run.startswith("training diverged: ")
+    assert not found.measures
+    assert any("training diverged" in line for line in said)
+    trial = bench.planning.Trial(config.rows[1], running.candidates(config.design, config.rows[1])[0], 0, 0)
+    assert math.isnan(running.trial_value(config, trial, said.append))
+
+
+def test_a_changed_method_file_is_another_row(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(NAN.replace(' * float("nan")', ""))
+    (tmp_path / "mine.toml").write_text(f'sentence = "M."\nmethod = "{tmp_path / "own.py"}"\n')
+    row = _config(world, tmp_path / "out", "sft", str(tmp_path / "mine.toml")).rows[1]
+    before = running.row_digest(row)
+    assert running.row_digest(row) == before
+    (tmp_path / "own.py").write_text(NAN.replace(' * float("nan")', " * 2"))
+    assert running.row_digest(row) != before
+
+
+def test_a_student_of_real_data_makes_the_folder_restricted(
+    whole: tuple[Any, list[results.Result]], world: Path, tmp_path: Path
+) -> None:
+    trained = whole[0].out / "runs" / "apo-seed0" / "stage" / "final"
+    real = tmp_path / "real"
+    shutil.copytree(trained, real)
+    record = json.loads((real / "training.json").read_text())
+    assert record["synthetic"] is True
+    config = _config(world, tmp_path / "open", "sft", added=[f"mine={trained}"])
+    assert not running.saw_real(config)
+    (real / "training.json").write_text(json.dumps({**record, "synthetic": False}))
+    config = _config(world, tmp_path / "out", "sft", added=[f"mine={real}"])
+    (found,) = running.run(config, only=1)
+    assert found.about["saw_real"]
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+    assert running.result_path(config, bench.plan(config)[1], synthetic=True).is_file()
+
+
+def test_the_truth_of_another_world_is_an_error(world: Path, tmp_path: Path) -> None:
+    synth.write_world(synth.WorldConfig(subjects=12, seed=9, size=64, length=0.2), tmp_path / "other")
+    where = {"roots": resolve([], mimic_roots=[world / "world" / "mimic"]), "truth": tmp_path / "other" / "truth"}
+    config = bench.configure(RECIPE, world / "release", tmp_path / "out", names=("sft_single", "sft"), **where)
+    with pytest.raises(DataError, match="that of another world"):
+        stages.best_teacher(config)
+    with pytest.raises(DataError, match="that of another world"):
+        running.run(config, only=1)
 
 
 def test_one_job_at_a_time_and_the_longest_only_after_the_others(world: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -260,16 +261,85 @@ def test_result_files_come_back_as_they_were(tmp_path: Path) -> None:
     assert "synthetic" in (tmp_path / "a.json").read_text()[:120]
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"format": 9}', '{"format": 1}', "cut", "nan"])
-def test_damaged_result_files_are_refused(tmp_path: Path, damage: str) -> None:
+def _damaged(raw: dict[str, Any], *path: Any, by: Any) -> dict[str, Any]:
+    found: Any = raw
+    for key in path[:-1]:
+        found = found[key]
+    found[path[-1]] = by
+    return raw
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "", "{", "[]", "null", '{"format": 9}', '{"format": 1}', "cut",
+        (("measures", 0, "stats", 0, 0), float("nan")), (("row",), None), (("row",), ""), (("seed",), "3"),
+        (("costs", 0, "flop"), None), (("tried",), []), (("setting",), 3), (("measures", 0, "patients", 0), -1),
+        (("measures", 0, "patients", 0), 99), (("measures", 0, "stats"), [[1.0]]), (("measures",), []),
+        (("not_run",), "no weights"), (("about",), None),
+    ],
+)  # fmt: skip
+def test_damaged_result_files_are_refused_by_name(tmp_path: Path, damage: Any) -> None:
     path = tmp_path / "a.json"
     results.write(_result("apo", 3, 0.8), path)
     text = path.read_text()
-    raw = json.loads(text)
-    raw["measures"][0]["stats"][0][0] = float("nan")
-    path.write_text({"cut": text[:-40], "nan": json.dumps(raw)}.get(damage, damage))
-    with pytest.raises(DataError):
+    if isinstance(damage, tuple):
+        text = json.dumps(_damaged(json.loads(text), *damage[0], by=damage[1]))
+    path.write_text(text[:-40] if damage == "cut" else text if isinstance(damage, tuple) else damage)
+    with pytest.raises(DataError, match=r"a\.json"):
         results.read(path)
+
+
+def test_a_folder_among_the_results_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(DataError, match=r"x\.json"):
+        results.read_all(tmp_path)
+
+
+def test_a_seed_counts_once_and_a_row_is_one_thing() -> None:
+    found = [_result("sft", 0, 0.7), _result("apo", 0, 0.7)]
+    with pytest.raises(DataError, match="two results at seed 0"):
+        tables.summarise([*found, found[1]], DESIGN)
+    one, other = (_result("apo", s, 0.7, about={"definition": d}) for s, d in enumerate(("a", "b")))
+    with pytest.raises(DataError, match="two definitions"):
+        tables.summarise([found[0], one, other], DESIGN)
+
+
+def test_of_real_data_nothing_over_few_patients_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(r: Result, patients: int) -> Result:
+        return replace(r, measures=tuple(
+            replace(m, patients=tuple(f"p{i % patients}" for i in range(80))) for m in r.measures
+        ))  # fmt: skip
+
+    real = [_result(r, 0, 0.7, about={"synthetic": False}) for r in ("sft", "apo")]
+    (nothing,) = tables.summarise([few(r, 9) for r in real], DESIGN, draws=20)
+    text = tables.markdown(nothing)
+    assert "Fewer than 10 patients" in text
+    assert not nothing["differences"]
+    assert all(not r["estimates"] for r in nothing["rows"])
+    (enough,) = tables.summarise([few(r, 10) for r in real], DESIGN, draws=20)
+    assert enough["differences"]
+    # With one finding that few patients were asked about goes the mean, from which it could be told.
+    ten = [few(r, 10) for r in real]
+    five = tuple(f"p{i % 5}" for i in range(80))
+    part = [replace(r, measures=(replace(r.measures[0], patients=five), *r.measures[1:])) for r in ten]
+    (some,) = tables.summarise(part, DESIGN, draws=20)
+    assert f"macro_accuracy: {FIVE[0]}" not in some["rows"][0]["estimates"]
+    assert f"macro_accuracy: {FIVE[1]}" in some["rows"][0]["estimates"]
+    assert PRIMARY.title not in some["rows"][0]["estimates"]
+    assert {d["endpoint"] for d in some["differences"]} == {SECOND.title}
+    synthetic = [few(_result(r, 0, 0.7), 9) for r in ("sft", "apo")]
+    assert tables.summarise(synthetic, DESIGN, draws=20)[0]["differences"]
+    monkeypatch.setenv("CXR_MAX_TREAT_AS_REAL", "1")
+    assert "suppressed" in tables.summarise(synthetic, DESIGN, draws=20)[0]
+
+
+def test_a_seed_that_diverged_is_said() -> None:
+    lost = Result("apo", "apo.", 1, 1.0, "s", not_run="training diverged: loss nan at step 10", about={"recipe": "r"})
+    found = [_result("sft", 0, 0.7), _result("sft", 1, 0.7), _result("apo", 0, 0.7), lost]
+    assert "| apo (1 of 2 seeds diverged) | 1 |" in tables.markdown(_table(*found))
+    both = [_result("sft", 0, 0.7), lost, replace(lost, seed=0)]
+    assert "| apo | not run | training diverged: loss nan" in tables.markdown(_table(*both))
 
 
 def test_tables_say_synthetic_undertrained_and_not_run(tmp_path: Path) -> None:
@@ -285,9 +355,12 @@ def test_tables_say_synthetic_undertrained_and_not_run(tmp_path: Path) -> None:
     assert "synthetic" in text.splitlines()[0]
     assert "row (synthetic data)" in text
     assert tables.UNDERTRAINED in text
-    assert tables.ELSEWHERE not in text
-    elsewhere = {**made[0], "about": {**made[0]["about"], "settings": "of another run"}}
-    assert tables.ELSEWHERE in tables.markdown(elsewhere)
+    assert tables.CHOSEN_ELSEWHERE not in text
+    other = _result("apo", 0, 0.7, about={"settings": "of another run"})
+    elsewhere = tables.markdown(_table(_result("sft", 0, 0.7), other))
+    assert tables.CHOSEN_ELSEWHERE in elsewhere
+    assert "| apo (settings of another run) |" in elsewhere
+    assert "| sft |" in elsewhere
     assert "| base | not run | needs pretrained weights |" in text
     assert tables.ONE_SEED in text
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,24 @@ def test_the_gate_compares_scores_over_the_same_samples_alone(runs: Path) -> Non
     assert {r["outcome"] for r in rows} == {gating.OTHER}
     with pytest.raises(CheckFailedError, match="other samples"):
         gating.enforce(rows)
+
+
+def test_a_folder_of_the_benchmark_names_its_runs_and_damaged_scores_are_named(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text('{"tables": []}')
+    with pytest.raises(UsageError, match="holds a benchmark"):
+        gating.stored_scores(tmp_path)
+    content = json.loads((runs / "good" / "scores.json").read_text())
+    content["scores"][0]["value"] = "0.9"
+    (tmp_path / "scores.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"scores\.json"):
+        gating.stored_scores(tmp_path)
+    shutil.copytree(runs / "good", tmp_path / "run")
+    for damage in ("", "[]", "{}"):
+        (tmp_path / "run" / "restricted" / "run.json").write_text(damage)
+        with pytest.raises(DataError, match=r"run\.json is damaged"):
+            evaluation.running.described(tmp_path / "run")
+        (loaded,) = compare(CompareConfig((tmp_path / "run",))).loaded
+        assert "is damaged" in loaded.note
 
 
 def test_a_headline_score_that_no_task_reports_is_an_error(runs: Path) -> None:

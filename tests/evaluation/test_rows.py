@@ -78,6 +78,30 @@ def test_a_model_trained_elsewhere(tmp_path: Path) -> None:
         rows.added(f"mine={tmp_path / 'none'}")
 
 
+PREFERENCE = 'sentence = "x"\nmethod = "apo"\npositives = "consensus"\nconsensus = "vote"\n'
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../out", "a/b", "a|b", "-x", "x" * 65, "a b", "[red]", "a\nb"])
+def test_a_name_that_no_folder_or_table_can_carry_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError):
+        rows.added(f"{name}={tmp_path}")
+
+
+def test_a_file_neither_takes_the_name_of_our_rows_nor_escapes(tmp_path: Path) -> None:
+    for name in ("apo.toml", "a|b.toml"):
+        (tmp_path / name).write_text('sentence = "Mine."\nmethod = "sft"\n')
+        with pytest.raises(UsageError, match="row"):
+            rows.get(str(tmp_path / name))
+    (tmp_path / "latin.toml").write_bytes('sentence = "Größe"\nmethod = "sft"\n'.encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8"):
+        rows.get(str(tmp_path / "latin.toml"))
+
+
+def test_an_unknown_strategy_is_named_before_anything_is_trained() -> None:
+    with pytest.raises(UnknownNameError, match="vote"):
+        rows.parse("mine", PREFERENCE.replace('"vote"', '"votes"'))
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
@@ -96,6 +120,15 @@ def test_a_model_trained_elsewhere(tmp_path: Path) -> None:
         ('sentence = "x"\nmethod = "apo"\npositives = "consensus"', "one needs the other"),
         ('sentence = "x"\nmethod = "apo"\nhyper = {gamma = 1}', "no setting gamma"),
         ('sentence = "x"\nmethod = "sft"\nneeds = ["gpu"]', "allowed: pretrained"),
+        ('sentence = "x"\nmethod = "sft"\nteachers = []', "teachers is empty"),
+        ('sentence = "x"\nmethod = "apo"', "give positives"),
+        (PREFERENCE + "hyper = {nll_weight = 'huge'}", "settings of method apo"),
+        (PREFERENCE + "hyper = {beta = -1.0}", "settings of method apo"),
+        (PREFERENCE + "tries = [0.1]", "pairs"),
+        (PREFERENCE + "tries = [[0.1, 0.0]]", "above 0"),
+        (PREFERENCE + "tries = [[0.1, true]]", "above 0"),
+        (PREFERENCE + "tries = [[0.1, 1e-4]]\nhyper = {beta = 0.2}", "one of them"),
+        ('sentence = "x"\nmethod = "sft"\ntries = [[0.1, 1e-4]]', "learning rates"),
     ],
 )  # fmt: skip
 def test_what_is_no_row_is_refused_with_what_is_allowed(text: str, error: str) -> None:

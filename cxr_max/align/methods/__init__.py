@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from cxr_max.errors import UsageError
-from cxr_max.plugins import Registry
+from cxr_max.plugins import Registry, blamed
 
 REGISTRY = Registry("method", "cxr_max.align.methods", "cxr_max.methods", ("NAME", "NEEDS", "Hyper", "loss"))
 
@@ -47,3 +47,20 @@ def needs(name: str, hyper: Any) -> frozenset[str]:
     """What a method reads beside the policy's sums: a subset of {"reference", "tokens", "steps"}."""
     module = get(name)
     return frozenset(module.needs(hyper) if hasattr(module, "needs") else module.NEEDS)
+
+
+def units(module: ModuleType, group: Any, hyper: Any) -> float:
+    """How many units (groups, pairs, tokens) a method's loss of these groups is a mean over.
+
+    Raises:
+        DataError: the loss is not defined on them.
+        UsageError: a user's method failed, or its metrics lack `denominator`.
+    """
+    with blamed(module):
+        metrics = module.loss(group, hyper).metrics
+    if "denominator" not in metrics:
+        raise UsageError(
+            f"the metrics of method {module.NAME} lack 'denominator', the number of units the loss is a mean over",
+            next="cxr_max.align.losses.mean_over_groups gives it",
+        )
+    return float(metrics["denominator"])

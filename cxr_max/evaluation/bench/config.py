@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxr_max import settings
 from cxr_max.align import methods
 from cxr_max.errors import UnknownNameError, UsageError
 from cxr_max.evaluation import rows
@@ -13,6 +14,18 @@ from cxr_max.roots import Root
 from cxr_max.teachers import TEACHER_IDS, get_teacher
 
 MAX_TRIALS = 4
+FIXED = (
+    "method",
+    "beta",
+    "strategy",
+    "teachers",
+    "fraction",
+    "max_steps",
+    "learning_rate",
+    "apo_learning_rate",
+    "shrink",
+)
+"""Options of recipes that rows, design or command line decide in a benchmark."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +122,23 @@ class Setting:
 def candidates(design: Design, row: Row) -> tuple[Setting, ...]:
     """The settings a row tries on validate: equally many for every row that is trained.
 
-    A beta that the row fixes is not tried: it takes the design's rates, fewer trials where they repeat.
+    A row's own `tries` stand in place of the design's. A beta that the row fixes is not tried: it takes the design's
+    rates, fewer trials where they repeat.
+
+    Raises:
+        UsageError: `tries` are not as many as the design's.
     """
     if not row.trained:
         return ()
+    if row.tries:
+        wanted = len(design.preference)
+        # A quick design tries fewer: the first of a row's own.
+        own = row.tries[:wanted] if design.undertrained else row.tries
+        if len(own) != wanted:
+            raise UsageError(f"row {row.name} tries {len(own)} settings; the design tries {wanted} a row")
+        if has_beta(row.method):
+            return tuple(Setting(float(rate), float(beta)) for beta, rate in own)
+        return tuple(Setting(float(rate)) for rate in own)
     if has_beta(row.method):
         fixed = row.hyper.get("beta")
         found = [Setting(rate, beta if fixed is None else fixed) for beta, rate in design.preference]
@@ -145,6 +171,7 @@ class BenchConfig:
         options: further options of the recipe's `build`, before the design's.
         settings_from: folder of another run of the benchmark whose choice of settings is taken instead of trials.
         draws: of the bootstrap.
+        spelled: the recipe as the user named it, such as the path of a file; empty = its NAME.
     """
 
     recipe: Any
@@ -161,6 +188,7 @@ class BenchConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     settings_from: Path | None = None
     draws: int = 2000
+    spelled: str = ""
 
 
 def configure(
@@ -200,6 +228,10 @@ def configure(
         raise UsageError(f"row {', '.join(twice)} was named more than once")
     if design.baseline not in {r.name for r in chosen} and len(chosen) > 1:
         raise UnknownNameError.of("baseline among the rows", design.baseline, [r.name for r in chosen])
+    _check_longest(chosen)
+    given(recipe, design, more.get("options", {}))
+    for row in chosen:
+        candidates(design, row)
     seeds = 1 if quick else more.pop("seeds", 1)
     more.pop("seeds", None)
     config = BenchConfig(recipe, release, out, chosen, seeds, design, quick=quick, **more)
@@ -214,6 +246,33 @@ def configure(
     if not config.fractions or any(not 0 < f <= 1 for f in config.fractions):
         raise UsageError(f"fractions {config.fractions}; allowed: above 0, at most 1")
     return config
+
+
+def given(recipe: Any, design: Design, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's options that the user gave, as what they are declared to be.
+
+    Raises:
+        UnknownNameError: the recipe has no such option. UsageError: a value of another kind, or an option that the
+            benchmark decides itself.
+    """
+    fixed = sorted(set(options) & {*FIXED, *design.options})
+    if fixed:
+        raise UsageError(
+            f"{', '.join(fixed)}: decided by the rows and the design, so that all rows are compared on equal terms",
+            next="a row of your own (--rows my_row.toml), --teachers, or --fraction",
+        )
+    return settings.typed(options, recipe.Options, f"option of {recipe.NAME}") if options else {}
+
+
+def _check_longest(chosen: Sequence[Row]) -> None:
+    """A row that is trained up to the costliest other one needs one that costs more than what it starts from."""
+    longest = [r.name for r in chosen if r.budget == "longest"]
+    if longest and not any(r.trained and r.start == "sft" and r.budget != "longest" for r in chosen):
+        raise UsageError(
+            f"row {', '.join(longest)} is trained up to the cost of the costliest row, and none of the rows costs more "
+            "than the sft checkpoint",
+            next="name the rows it is to match as well, such as apo",
+        )
 
 
 def shares(text: str) -> tuple[float, ...]:

@@ -92,7 +92,7 @@ def commands(config: BenchConfig, world: Sequence[tuple[str, str]] = ()) -> list
         config: the benchmark.
         world: options and their values that are repeated as they are, such as `--mimic-root` and `--truth`.
     """
-    base = ["cxr-max", "bench", "--recipe", config.recipe.NAME, "--release", str(config.release)]
+    base = ["cxr-max", "bench", "--recipe", config.spelled or config.recipe.NAME, "--release", str(config.release)]
     base += ["--rows", ",".join(_spelled(r) for r in config.rows if r.folder is None)]
     base += [part for r in config.rows if r.folder is not None for part in ("--add", f"{r.name}={r.folder}")]
     base += ["--seeds", str(config.seeds), "--out", str(config.out)]
@@ -101,6 +101,7 @@ def commands(config: BenchConfig, world: Sequence[tuple[str, str]] = ()) -> list
     if config.teachers:
         base += ["--teachers", ",".join(config.teachers)]
     base += ["--quick"] if config.quick else []
+    base += ["--draws", str(config.draws)] if config.draws != BenchConfig.draws else []
     for option, value in world:
         base += [option, value]
     more = [f"{k}={v}" for k, v in config.options.items()]

@@ -140,23 +140,36 @@ def read(path: Path) -> Result:
         if raw["format"] != FORMAT:
             raise DataError(f"{path.name} has format {raw['format']}; this version reads {FORMAT}")
         patients = raw["patients"]
-        measures = tuple(
-            Stored(
-                str(m["task"]),
-                str(m["metric"]),
-                str(m["group"]),
-                str(m["profile"]),
-                _matrix(m["stats"]),
-                tuple(patients[i] for i in m["patients"]),
-            )
-            for m in raw["measures"]
-        )
+        measures = tuple(_stored(m, patients) for m in raw["measures"])
         plain = {k: raw[k] for k in Result.__dataclass_fields__ if k not in ("measures", "costs", "marks")}
-        return Result(**plain, measures=measures, costs=tuple(raw["costs"]), marks=tuple(raw["marks"]))
-    except (ValueError, KeyError, TypeError, IndexError) as e:
+        found = Result(**plain, measures=measures, costs=tuple(raw["costs"]), marks=tuple(raw["marks"]))
+        _check(found)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OSError) as e:
         if isinstance(e, DataError):
             raise
         raise DataError(f"{path.name} is no result of the benchmark", next="move it away and run its job again") from e
+    return found
+
+
+def _stored(raw: Mapping[str, Any], patients: Sequence[str]) -> Stored:
+    at, stats = raw["patients"], _matrix(raw["stats"])
+    if len(at) != len(stats) or any(not 0 <= i < len(patients) for i in at):
+        raise ValueError("samples and patients do not fit together")
+    task, metric, group, profile = (str(raw[k]) for k in NAMES)
+    return Stored(task, metric, group, profile, stats, tuple(str(patients[i]) for i in at))
+
+
+def _check(found: Result) -> None:
+    kinds = {
+        str: (found.row, found.sentence, found.signature, found.setting, found.not_run, *found.marks),
+        int: (found.seed,),
+        float: (float(found.fraction), *(float(v) for c in found.costs for k, v in c.items() if k != "stage")),
+        dict: (found.tried, found.about, *found.costs),
+    }
+    if not all(isinstance(v, kind) for kind, values in kinds.items() for v in values):
+        raise TypeError("a field of another kind")
+    if not found.row or bool(found.measures) == bool(found.not_run):
+        raise ValueError("neither measured nor not run")
 
 
 def _matrix(rows: Sequence[Sequence[float]]) -> Floats:

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cxr_max import __version__, align, doctor
-from cxr_max.align import TrainConfig, TrainResult
+from cxr_max.align import TrainConfig, TrainResult, methods, students
+from cxr_max.align import consensus as strategies
 from cxr_max.align.consensus import asks
 from cxr_max.data.release import open_release
-from cxr_max.errors import CheckFailedError, DataError, MissingFileError, UsageError
+from cxr_max.errors import CheckFailedError, DataError, DivergedError, MissingFileError, UsageError
 from cxr_max.evaluation import grading, predictors, tasks
 from cxr_max.evaluation.bench import planning, results, stages
 from cxr_max.evaluation.bench.config import BenchConfig, Design, Setting, candidates
@@ -33,7 +34,8 @@ from cxr_max.evaluation.rows import Row
 from cxr_max.evaluation.running import EvalConfig
 from cxr_max.evaluation.running import run as ask
 from cxr_max.evaluation.types import Context
-from cxr_max.folders import output_dir, write_atomic
+from cxr_max.folders import TRAINING, output_dir, write_atomic
+from cxr_max.plugins import code_of
 from cxr_max.progress import track
 
 Tell = Callable[[str], None]
@@ -62,7 +64,7 @@ def run(config: BenchConfig, *, only: int | None = None, tell: Tell | None = Non
     if only is not None and not 0 <= only < len(jobs):
         raise UsageError(f"--only {only}; there are the jobs 0 to {len(jobs) - 1}", next="--plan lists them")
     synthetic = is_synthetic(config)
-    output_dir(config.out, synthetic=synthetic)
+    output_dir(config.out, synthetic=synthetic and not saw_real(config))
     for job in track(jobs if only is None else [jobs[only]], "jobs"):
         path = result_path(config, job, synthetic=synthetic)
         if path.is_file():
@@ -89,6 +91,13 @@ def is_synthetic(config: BenchConfig) -> bool:
     return bool(open_release(config.release).manifest.get("synthetic"))
 
 
+def saw_real(config: BenchConfig) -> bool:
+    """Whether a student that comes from elsewhere was trained on real data; what it writes is then restricted."""
+    folders = [r.folder for r in config.rows if r.folder is not None] + [Path(str(v)) for v in config.options.values()]
+    records = [students.read_training(f) for f in folders if (f / TRAINING).is_file()]
+    return any(not record.get("synthetic", False) for record in records)
+
+
 def result_path(config: BenchConfig, job: Job, *, synthetic: bool) -> Path:
     """The result file of a job; the word synthetic stands in its name when the data are."""
     return config.out / "results" / f"{'synthetic-' * synthetic}{'quick-' * config.quick}{job.name}.json"
@@ -103,7 +112,11 @@ def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
         return replace(empty, not_run=lacking)
     setting, tried = choose(config, row, tell)
     tell(f"{job.name}: {setting or 'no setting'}, {row.sentence}")
-    trained = _train(config, job, setting, tell)
+    try:
+        trained = _train(config, job, setting, tell)
+    except DivergedError as e:
+        tell(f"{job.name}: {e.problem}")
+        return replace(empty, setting=str(setting or ""), tried=grading.finite(tried), not_run=e.problem)
     folder = config.out / "runs" / job.name / "eval"
     scored = _graded(config, trained.folder, config.design.tasks, folder)
     return replace(
@@ -200,10 +213,18 @@ def trial_value(config: BenchConfig, trial: Trial, tell: Tell, *, whole: bool = 
     job = Job(-1, trial.row, trial.seed, max(config.fractions))
     stage = _stage(config, job, trial.setting, out, tell, trial=not whole)
     tell(f"trial {trial.name}: {trial.setting}")
-    trained = align.train(stage, tell=tell)
+    try:
+        trained = align.train(stage, tell=tell)
+    except DivergedError as e:
+        tell(f"trial {trial.name}: {e.problem}")
+        return float("nan")
     end = config.design.chosen_by
     scored = _graded(config, trained.folder, (end.task,), out / "eval")
-    return float(next(s.row["value"] for s in scored if (s.row["score"], s.row["group"]) == (end.score, end.group)))
+    found = next((s for s in scored if (s.row["score"], s.row["group"]) == (end.score, end.group)), None)
+    if found is None:
+        raise UsageError(f"no score {end.score} for {end.group} in task {end.task}, by which settings are chosen")
+    # Of few patients a row shows no value; choosing by it shows none either.
+    return float(found.interval.value)
 
 
 def _train(config: BenchConfig, job: Job, setting: Setting | None, tell: Tell) -> Trained:
@@ -310,9 +331,11 @@ def data_digest(config: BenchConfig) -> str:
 
 
 def row_digest(row: Row) -> str:
-    """Identifies what a row does, whatever it is called and says: 12 hex digits."""
+    """Identifies what a row does, whatever it is called and says, with the code of a user's method: 12 hex digits."""
     fields = {k: v for k, v in vars(row).items() if k not in ("name", "sentence", "source", "folder")}
-    return _digest({**fields, "folder": row.folder and _identity(str(row.folder))})
+    code = [code_of(methods.get(row.method))] if row.trained else []
+    code += [code_of(strategies.get(row.consensus))] if row.consensus else []
+    return _digest({**fields, "folder": row.folder and _identity(str(row.folder)), "code": code})
 
 
 def _digest(content: Any) -> str:
@@ -343,6 +366,7 @@ def _about(config: BenchConfig) -> dict[str, Any]:
         "recipe": config.recipe.NAME,
         "difficulty": {k: fixed[k] for k in ("status", "contrast", "noise", "subtlety") if k in fixed},
         "synthetic": bool(manifest.get("synthetic")),
+        "saw_real": saw_real(config),
         "undertrained": config.design.undertrained,
         "settings": "of another run" if config.settings_from else "of this run",
         "release": f"{manifest['version']} {manifest['release_hash'][:12]}",

@@ -18,7 +18,7 @@ from cxr_max.data.release import open_release
 from cxr_max.errors import DataError, MissingFileError, UsageError
 from cxr_max.evaluation import diagnosis, metrics
 from cxr_max.evaluation.bench import planning
-from cxr_max.evaluation.bench.config import BenchConfig, Setting
+from cxr_max.evaluation.bench.config import BenchConfig, Setting, given
 from cxr_max.evaluation.bench.planning import Job
 from cxr_max.evaluation.comparing import OVERLAP_UNKNOWN
 from cxr_max.evaluation.grading import Scored
@@ -44,9 +44,8 @@ class Place(NamedTuple):
 def built(config: BenchConfig, seed: int, out: Path) -> TrainConfig:
     """The recipe's first stage: supervised training of a fresh student."""
     places = tuple(f"{r.name}={r.path}" for r in config.roots)
-    stages = config.recipe.build(
-        release=config.release, out=out, roots=places, seed=seed, **{**config.options, **config.design.options}
-    )
+    options = {**given(config.recipe, config.design, config.options), **config.design.options}
+    stages = config.recipe.build(release=config.release, out=out, roots=places, seed=seed, **options)
     first = stages[0]
     if not isinstance(first, TrainConfig):
         raise UsageError(f"the first stage of recipe {config.recipe.NAME} trains nothing")
@@ -60,7 +59,7 @@ def pretrained(config: BenchConfig) -> bool:
 
 def lacking(config: BenchConfig, row: Row) -> str:
     """What a row needs and the recipe's student has not; empty when nothing."""
-    if "pretrained" in row.needs and not pretrained(config):
+    if ("pretrained" in row.needs or (row.trained and row.start == "pretrained")) and not pretrained(config):
         return "needs pretrained weights, and the recipe's student starts from random ones"
     if "reader" in row.needs and not config.design.reader:
         return "needs a student that can read all trajectories and write one, and the recipe's cannot"
@@ -164,7 +163,7 @@ def teacher_scores(config: BenchConfig) -> dict[str, float]:
 
 def _by_truth(folder: Path) -> Truths:
     there = diagnosis.truth_of(folder)
-    return lambda _instance, study: there.get(study, ())
+    return lambda _instance, study: diagnosis.of_study(there, study)
 
 
 def _by_report(config: BenchConfig) -> Truths:

@@ -17,6 +17,7 @@ import numpy as np
 
 from cxr_max.drift.multiplicity import adjust
 from cxr_max.drift.page.draw import INK, Figure, render, short, whiskers
+from cxr_max.errors import DataError
 from cxr_max.evaluation.bench import statistics
 from cxr_max.evaluation.bench.config import Design, Endpoint
 from cxr_max.evaluation.bench.results import Result, same_apart_from_measures
@@ -24,8 +25,8 @@ from cxr_max.evaluation.bench.stages import ONE_CHECKPOINT
 from cxr_max.evaluation.bench.statistics import Draws, Score
 from cxr_max.evaluation.comparing import verdict
 from cxr_max.evaluation.comparison_page import number
-from cxr_max.evaluation.grading import finite
-from cxr_max.folders import write_atomic
+from cxr_max.evaluation.grading import FEW_PATIENTS, finite
+from cxr_max.folders import is_restricted, write_atomic
 
 COSTS = ("trunk_tokens", "flop", "wall_s", "peak_memory_bytes")
 BESIDE = (("precision", "all"), ("recall", "all"), ("words", "all"), ("claims", "all"), ("abstention", "mean"))
@@ -36,7 +37,8 @@ ASKED_ALIKE = "One checkpoint: asked once a seed; how training it again would va
 DETECTABLE = "Smallest detectable: by one test at .05 with a power of .8; inside the family it takes more."
 SHORT = 0.95
 """Share of the costliest row's operations below which a row of budget `longest` is marked."""
-ELSEWHERE = "Learning rates and beta were chosen in another run of the benchmark, on validate of its release."
+ELSEWHERE = "settings of another run"
+CHOSEN_ELSEWHERE = "Settings of another run: chosen on validate of that run's release; no trials were made here."
 UNDERTRAINED = "Undertrained, shows the pipeline only."
 
 
@@ -50,6 +52,9 @@ def summarise(
         design: the recipe's.
         declared: names of the rows that were asked for; those with results are added.
         draws: of the bootstrap.
+
+    Raises:
+        DataError: a row stands there twice at one seed, or with two definitions.
     """
     order = {name: i for i, name in enumerate(design.rows)}
     measured = list(dict.fromkeys(r.signature for r in results if r.measures))
@@ -59,6 +64,7 @@ def summarise(
         at = next((m for m in measured if same_apart_from_measures(m, r.signature)), r.signature)
         home.setdefault(at, []).append(r)
     for mine in home.values():
+        _check_once(mine)
         mine.sort(key=lambda r: (order.get(r.row, len(order)), r.row, r.seed))
     return [_table(mine, design, signature, declared, draws) for signature, mine in home.items()]
 
@@ -80,17 +86,35 @@ def _table(
         "differences": [],
     }
     drawn = statistics.draws_of(done, draws=draws) if done else None
+    few = FEW_PATIENTS if is_restricted(table["synthetic"] and not about.get("saw_real")) else 0
+    if drawn and len(drawn.patients) < few:
+        table["suppressed"], drawn = f"Fewer than {FEW_PATIENTS} patients: nothing is shown.", None
     matched = statistics.length_matched(done, drawn.patients) if drawn else {}
     for name in dict.fromkeys(r.row for r in results):
         mine = [r for r in results if r.row == name]
-        table["rows"].append(_row(mine, design, drawn, {k[1]: s for k, s in matched.items() if k[0] == name}))
+        table["rows"].append(_row(mine, design, drawn, few, {k[1]: s for k, s in matched.items() if k[0] == name}))
     _mark_short(table["rows"], results)
     if drawn:
         table["patients"] = len(drawn.patients)
         asked = dict.fromkeys((*declared, *(r.row for r in done)))
         family = [n for n in asked if n not in {r["row"] for r in table["rows"] if r["not_run"]}]
-        table["differences"], table["family"] = _differences(done, design, drawn, family)
+        table["differences"], table["family"] = _differences(done, design, drawn, family, few)
     return table
+
+
+def _check_once(results: Sequence[Result]) -> None:
+    """A mean over seeds is one of a row that is the same at every seed, each seed counted once."""
+    seen: set[tuple[str, int]] = set()
+    what: dict[str, Any] = {}
+    for r in results:
+        if (r.row, r.seed) in seen:
+            raise DataError(f"row {r.row} has two results at seed {r.seed}", next="move one of the files away")
+        seen.add((r.row, r.seed))
+        if what.setdefault(r.row, r.about.get("definition")) != r.about.get("definition"):
+            raise DataError(
+                f"results of row {r.row} are of two definitions of it, or of an earlier version",
+                next="choose another --out, or another name for the row",
+            )
 
 
 def _mark_short(rows: Sequence[dict[str, Any]], results: Sequence[Result]) -> None:
@@ -111,16 +135,19 @@ def _title(about: Mapping[str, Any], fraction: float) -> str:
     return f"Benchmark{synthetic}, recipe {about.get('recipe', '?')}{part}{undertrained}"
 
 
-def _row(results: list[Result], design: Design, draws: Draws | None, matched: Mapping[int, Score]) -> dict[str, Any]:
+def _row(
+    results: list[Result], design: Design, draws: Draws | None, few: int, matched: Mapping[int, Score]
+) -> dict[str, Any]:
+    """One row; a score over fewer than `few` patients is left out."""
     first, done = results[0], [r for r in results if r.measures]
     row: dict[str, Any] = {
         "row": first.row,
         "sentence": first.sentence,
         "seeds": [r.seed for r in done],
-        "setting": first.setting,
+        "setting": (done or results)[0].setting,
         "tried": dict(first.tried),
-        "marks": list(first.marks),
-        "not_run": first.not_run,
+        "marks": _marks(results),
+        "not_run": "" if done else first.not_run,
         "budget": first.about.get("budget", "once"),
         # The median, since the process of one seed also makes the trials and the checkpoints that rows share.
         "costs": {c: float(np.median([r.cost(c) for r in done])) if done else float("nan") for c in COSTS},
@@ -130,14 +157,31 @@ def _row(results: list[Result], design: Design, draws: Draws | None, matched: Ma
         return row
     beside = [Endpoint(task, s, g, s) for s, g in BESIDE for task in design.tasks]
     for end in (design.primary, design.second, *beside):
-        if end.title not in row["estimates"] and all(statistics.measures_for(r, end) for r in done):
+        if end.title not in row["estimates"] and all(_patients(r, end) >= max(few, 1) for r in done):
             row["estimates"][end.title] = _estimate(done, end, draws)
     if matched:
         row["estimates"][MATCHED] = statistics.estimate(matched, draws, rate=True)._asdict()
     for group in dict.fromkeys(m.group for m in statistics.measures_for(done[0], design.primary)):
         end = replace(design.primary, group=group)
+        if min(_patients(r, end) for r in done) < few:
+            continue
         row["estimates"][f"{end.score}: {group}"] = _estimate(done, end, draws)
     return row
+
+
+def _patients(result: Result, end: Endpoint) -> int:
+    """Of the smallest group a score is made of, since a mean and the other groups tell it; 0 without one."""
+    return min((len(set(m.patients)) for m in statistics.measures_for(result, end)), default=0)
+
+
+def _marks(results: Sequence[Result]) -> list[str]:
+    done = [r for r in results if r.measures]
+    marks = list(dict.fromkeys(m for r in results for m in r.marks))
+    if done and len(done) < len(results):
+        marks.append(f"{len(results) - len(done)} of {len(results)} seeds diverged")
+    if done and done[0].about.get("settings") == "of another run":
+        marks.append(ELSEWHERE)
+    return marks
 
 
 def _estimate(done: Sequence[Result], end: Endpoint, draws: Draws) -> dict[str, Any]:
@@ -147,7 +191,7 @@ def _estimate(done: Sequence[Result], end: Endpoint, draws: Draws) -> dict[str, 
 
 
 def _differences(
-    results: Sequence[Result], design: Design, draws: Draws, declared: Sequence[str]
+    results: Sequence[Result], design: Design, draws: Draws, declared: Sequence[str], few: int
 ) -> tuple[list[dict[str, Any]], int]:
     """The differences there are, and the size of the family they were corrected in."""
     wanted = [(n, design.baseline) for n in declared if n != design.baseline and design.baseline in declared]
@@ -155,7 +199,8 @@ def _differences(
     names = {r.row for r in results}
     pairs = [pair for pair in wanted if names.issuperset(pair)]
     found = []
-    for endpoint in (design.primary, design.second):
+    shown = (e for e in (design.primary, design.second) if all(_patients(r, e) >= few for r in results))
+    for endpoint in shown:
         for one, other in pairs:
             first, second = (
                 {r.seed: statistics.score_of(r, endpoint, draws.patients) for r in results if r.row == name}
@@ -206,18 +251,20 @@ def markdown(table: dict[str, Any]) -> str:
     lines += [f"Fixed before the runs: primary endpoint {first}; second {second}.", ""]
     fixed = table["about"].get("difficulty")
     lines += ["Difficulty: " + ", ".join(f"{k} {v}" for k, v in fixed.items()) + ".", ""] if fixed else []
-    lines += [ELSEWHERE, ""] if table["about"].get("settings") == "of another run" else []
     columns = [first, second, "precision", MATCHED, "recall", "words", "abstention"]
     where = "row (synthetic data)" if table["synthetic"] else "row"
     head = [where, "seeds", *columns, "tokens", "FLOP", "seconds", "peak MiB", "chosen on validate"]
+    lines += [table["suppressed"], ""] if "suppressed" in table else []
     lines += ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     lines += ["| " + " | ".join(_line(r, columns)) + " |" for r in table["rows"]]
     lines += ["", *(f"- {r['row']}: {r['sentence']}" for r in table["rows"])]
     lines += _verdicts(table)
     if any(r["seeds"] and len(r["seeds"]) == 1 for r in table["rows"]):
         lines += ["", ONE_SEED]
-    if any(ONE_CHECKPOINT in r["marks"] for r in table["rows"]):
-        lines += ["", ASKED_ALIKE]
+    said = {ONE_CHECKPOINT: ASKED_ALIKE, ELSEWHERE: CHOSEN_ELSEWHERE}
+    lines += [
+        line for mark, text in said.items() if any(mark in r["marks"] for r in table["rows"]) for line in ("", text)
+    ]
     return "\n".join([*lines, "", f"`{table['signature']}`", ""])
 
 

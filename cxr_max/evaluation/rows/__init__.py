@@ -9,6 +9,8 @@
     consensus   strategy the positives come from; empty when there is none
     negatives   kind of `align.negatives.Choice`
     weights     its weights
+    tries       settings tried on validate in place of the design's, exactly as many: [[beta, rate], ...] of a method
+                that has a beta, [rate, ...] of others; a quick design takes the first
     budget      once: every completion is seen equally often across rows; longest: up to the cost of the costliest row
                 (of sft from sft on all teachers alone, whose steps cost what those of the shared checkpoint cost)
     needs       what must be at hand, else the row is marked "not run": pretrained (weights to start from), reader (a
@@ -19,6 +21,7 @@ An entry point of the group `cxr_max.rows` names an object with `read_text()`: t
 """
 
 import importlib.metadata
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -26,6 +29,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from cxr_max.align import consensus as strategies
 from cxr_max.align import methods
 from cxr_max.align.negatives import KINDS, WEIGHTS
 from cxr_max.errors import DataError, MissingFileError, UnknownNameError, UsageError
@@ -36,6 +40,7 @@ STARTS = ("fresh", "pretrained", "sft")
 BUDGETS = ("once", "longest")
 NEEDS = ("pretrained", "reader")
 NO_METHOD = "none"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Row:
     consensus: str = ""
     negatives: str = "all"
     weights: str = "none"
+    tries: tuple[Any, ...] = ()
     budget: str = "once"
     needs: tuple[str, ...] = ()
     folder: Path | None = None
@@ -83,12 +89,18 @@ def get(name: str) -> Row:
 
     Raises:
         UnknownNameError: no such row. MissingFileError: no such file. DataError: the file is no row.
+        UsageError: the file has the name of a row there is, or one that no file or table can carry.
     """
     if name.endswith(".toml"):
         path = Path(name).expanduser()
         if not path.is_file():
             raise MissingFileError(f"no file of a row at {name}")
-        return replace(parse(path.stem, path.read_text(encoding="utf-8")), source=path)
+        _check_own_name(path.stem)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as e:
+            raise DataError(f"row {path.stem}: the file is not UTF-8") from e
+        return replace(parse(path.stem, text), source=path)
     if name in own():
         return parse(name, files(__name__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
     found = [e for e in importlib.metadata.entry_points(group=GROUP) if e.name == name]
@@ -104,13 +116,13 @@ def added(text: str) -> Row:
     """A row `NAME=DIR` for a model that was trained elsewhere.
 
     Raises:
-        UsageError: not of that form, or the name of a row there is. MissingFileError: no such folder.
+        UsageError: not of that form, the name of a row there is, or one that no file or table can carry.
+        MissingFileError: no such folder.
     """
     name, equals, path = text.partition("=")
     if not equals or not name.strip() or not path.strip():
         raise UsageError(f"{text!r} is not NAME=DIR")
-    if name.strip() in names():
-        raise UsageError(f"--add {name.strip()}: there is a row of this name", next="choose another name")
+    _check_own_name(name.strip())
     folder = Path(path.strip()).expanduser()
     if not folder.is_dir():
         raise MissingFileError(f"no folder of a model at {path.strip()}")
@@ -118,12 +130,24 @@ def added(text: str) -> Row:
                start="pretrained", folder=folder)  # fmt: skip
 
 
+def _check_own_name(name: str) -> None:
+    """A name becomes that of folders and files and stands in tables."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name[:80]!r} is no name for a row; allowed: 1 to 64 letters, digits, '_', '-' and '.', "
+            "a letter or digit first"
+        )
+    if name in names():
+        raise UsageError(f"there is a row named {name}", next="choose another name")
+
+
 def parse(name: str, text: str) -> Row:
     """A row from TOML.
 
     Raises:
         DataError: no TOML, a field that does not exist or is missing, a value that is not allowed.
-        UnknownNameError: no such method or teacher.
+        UnknownNameError: no such method, teacher or strategy.
+        UsageError: the file of the method cannot be imported.
     """
     try:
         raw = tomllib.loads(text)
@@ -142,8 +166,11 @@ def parse(name: str, text: str) -> Row:
 
 
 def _check_type(row: str, key: str, value: Any) -> None:
-    allowed: tuple[type, ...] = {"hyper": (dict,), "teachers": (str, list), "needs": (list,)}.get(key, (str,))
-    if not isinstance(value, allowed) or (isinstance(value, list) and not all(isinstance(v, str) for v in value)):
+    allowed: tuple[type, ...] = {
+        "hyper": (dict,), "teachers": (str, list), "needs": (list,), "tries": (list,)
+    }.get(key, (str,))  # fmt: skip
+    texts = key == "tries" or not isinstance(value, list) or all(isinstance(v, str) for v in value)
+    if not isinstance(value, allowed) or not texts:
         raise DataError(
             f"row {row}: {key} is {type(value).__name__}; allowed: {' or '.join(t.__name__ for t in allowed)}"
         )
@@ -161,6 +188,8 @@ def _checked(row: Row) -> Row:
     if isinstance(row.teachers, str):
         if row.teachers not in ("all", "best"):
             raise DataError(f"row {row.name}: teachers is {row.teachers!r}; allowed: all, best, or a list of ids")
+    elif not row.teachers:
+        raise DataError(f"row {row.name}: teachers is empty; allowed: all, best, or a list of ids")
     else:
         for teacher in row.teachers:
             if teacher not in TEACHER_IDS:
@@ -181,4 +210,29 @@ def _checked(row: Row) -> Row:
         strange = sorted(set(row.hyper) - settings)
         if strange:
             raise DataError(f"row {row.name}: method {row.method} has no setting {', '.join(strange)}")
+        try:
+            module.Hyper(**row.hyper)
+        except (TypeError, ValueError) as e:
+            raise DataError(f"row {row.name}: settings of method {row.method}: {e}") from e
+        supervised = bool(getattr(module, "SUPERVISED", False))
+        if row.positives == "teachers" and not supervised:
+            raise DataError(
+                f'row {row.name}: method {row.method} takes one positive a group; give positives = "consensus"'
+            )
+        _check_tries(row, "beta" in settings)
+    if row.consensus:
+        strategies.get(row.consensus)
     return row
+
+
+def _check_tries(row: Row, has_beta: bool) -> None:
+    for one in row.tries:
+        numbers = one if has_beta else [one]
+        sound = isinstance(numbers, list) and len(numbers) == (2 if has_beta else 1)
+        if not sound or not all(isinstance(x, int | float) and not isinstance(x, bool) and x > 0 for x in numbers):
+            raise DataError(
+                f"row {row.name}: tries has {one!r}; allowed: "
+                f"{'pairs [beta, learning rate]' if has_beta else 'learning rates'}, above 0"
+            )
+    if row.tries and has_beta and "beta" in row.hyper:
+        raise DataError(f"row {row.name}: beta stands in hyper and in tries; one of them")
