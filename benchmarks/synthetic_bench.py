@@ -11,7 +11,9 @@ there and writes `table.md`, `table.csv` and `table.png` of each, the curve over
 """
 
 import argparse
+import json
 import shutil
+import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from cxr_max.recipes import synthetic_bench
 KEPT = common.RESULTS / "synthetic_bench"
 MAIN = "0.5"
 DRAWS = 2000
+WINDOW, TOLD = 20, 0.99
 Table = dict[str, Any]
 
 
@@ -45,7 +48,35 @@ def collect(out: Path, correlation: str) -> int:
         kept = KEPT / correlation / "results"
         kept.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, kept / path.name)
+    told = separation(out / "runs")
+    if told:
+        write_atomic(KEPT / correlation / "separation.json", json.dumps(told, indent=1) + "\n")
     return len(found)
+
+
+def separation(runs: Path) -> dict[str, dict[str, Any]]:
+    """How soon preference training tells the consensus from the teachers, by row, from the logs of all its seeds.
+
+    Returns:
+        By row: number of `seeds`; `step`, the latest over seeds of the first step from which over `WINDOW` steps at
+        least `TOLD` of all negatives stand below the positive; `length_chosen` and `length_rejected`, mean tokens.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(runs.glob("*-seed*/stage/log.jsonl")):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [x for x in lines if "rewards/accuracies" in x]
+        if not lines:
+            continue
+        right = [x["rewards/accuracies"] for x in lines]
+        at = next((i for i in range(len(right) - WINDOW + 1) if statistics.mean(right[i : i + WINDOW]) >= TOLD), None)
+        row = found.setdefault(path.parents[1].name.rsplit("-seed", 1)[0], {"seeds": 0, "step": 0, "_length": []})
+        row["seeds"] += 1
+        row["step"] = None if at is None or row["step"] is None else max(row["step"], int(lines[at]["step"]))
+        row["_length"] += [(x["length/chosen"], x["length/rejected"]) for x in lines]
+    for row in found.values():
+        chosen, rejected = zip(*row.pop("_length"), strict=True)
+        row |= {"length_chosen": statistics.mean(chosen), "length_rejected": statistics.mean(rejected)}
+    return found
 
 
 def table_of(folder: Path, draws: int) -> Table:
@@ -81,6 +112,9 @@ def figures(by_correlation: Mapping[str, Table]) -> dict[str, Any]:
             },
             "differences": _by_pair(table["differences"]),
         }  # fmt: skip
+        told = KEPT / correlation / "separation.json"
+        if told.is_file():
+            found[correlation]["separation"] = json.loads(told.read_text(encoding="utf-8"))
     return finite(found)
 
 

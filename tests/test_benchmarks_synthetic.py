@@ -1,5 +1,6 @@
 """The synthetic benchmark's kept results: the figures come from them, and nothing real is ever kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,28 @@ def test_the_curve_is_drawn(tables: dict[str, Any]) -> None:
     titles = [DESIGN.primary.title, DESIGN.second.title]
     figure = synthetic_bench.curve(numbers, titles, DESIGN.baseline)
     assert synthetic_bench.render(figure, "png").startswith(b"\x89PNG")
+
+
+def test_separation_is_read_from_the_logs_of_all_seeds(tmp_path: Path) -> None:
+    def log(row: str, seed: int, right: list[float]) -> None:
+        folder = tmp_path / f"{row}-seed{seed}" / "stage"
+        folder.mkdir(parents=True)
+        lines = [{"step": i + 1, "rewards/accuracies": r, "length/chosen": 10, "length/rejected": 20 + seed}
+                 for i, r in enumerate(right)]  # fmt: skip
+        (folder / "log.jsonl").write_text("\n".join(json.dumps(x) for x in [*lines, {"step": 99, "loss": 1.0}]))
+
+    log("apo", 0, [0.0] + [1.0] * 40)
+    log("apo", 1, [0.0] * 5 + [1.0] * 40)
+    log("dpo_pairs", 0, [0.5] * 40)
+    folder = tmp_path / "sft-seed0" / "stage"
+    folder.mkdir(parents=True)
+    (folder / "log.jsonl").write_text(json.dumps({"step": 1, "loss": 1.0}) + "\n")
+    found = synthetic_bench.separation(tmp_path)
+    assert found["apo"] == {
+        "seeds": 2,
+        "step": 6,
+        "length_chosen": 10,
+        "length_rejected": pytest.approx(20.52, abs=0.01),
+    }
+    assert found["dpo_pairs"]["step"] is None
+    assert set(found) == {"apo", "dpo_pairs"}

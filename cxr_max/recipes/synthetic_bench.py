@@ -61,7 +61,7 @@ DESIGN = Design(
     predictor={"max_tokens": "300", "batch_size": "64", "temperature": "0.5"},
     options={"size": "full"},
 )
-CURVE = ("sft", "sft_consensus", "dpo_pairs", "apo", "dpo_pairs_anchored", "apo_anchored")
+CURVE = ("sft", "sft_consensus", "dpo_pairs", "apo")
 """Rows of the curve over error correlation 0, .25 and .75, three seeds each."""
 QUICK = Design(
     primary=PRIMARY,

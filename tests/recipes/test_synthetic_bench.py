@@ -1,16 +1,20 @@
 """The recipe of the synthetic benchmark: what is fixed in it, and the command that plans it."""
 
+import dataclasses
 import hashlib
 import shlex
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from cxr_max import evaluation
 from cxr_max.cli import application
 from cxr_max.errors import UsageError
 from cxr_max.evaluation import rows
+from cxr_max.evaluation.bench import results, tables
 from cxr_max.evaluation.bench.config import candidates
 from cxr_max.recipes import synthetic_bench
 from tests import tiny_world
@@ -78,3 +82,27 @@ def test_the_plan_is_printed_one_command_a_job(tiny: tiny_world.Tiny, tmp_path: 
     other = CliRunner().invoke(application(), ["bench", "--recipe", "tiny_cpu", *begin[3:], "--plan"])
     assert isinstance(other.exception, UsageError)
     assert "no design" in str(other.exception)
+
+
+@pytest.mark.parametrize("columns", ["80", "300"])
+def test_the_table_is_readable_in_a_narrow_terminal_and_markup_of_a_row_is_text(
+    tiny: tiny_world.Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    kept = Path(__file__).parents[2] / "benchmarks" / "results" / "synthetic_bench" / "0.5" / "results"
+    found = [results.read(kept / f"synthetic-{row}-seed0.json") for row in ("sft", "apo")]
+    found = [dataclasses.replace(r, sentence=f"{r.sentence} [/red]") for r in found]
+
+    def run(config: object, *, only: int | None, tell: Callable[[str], None]) -> list[results.Result]:
+        tell("apo-seed0: a line with [/red] in it")
+        return found
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(evaluation.bench, "run", run, raising=False)
+    begin = ["bench", "--recipe", "synthetic_bench", "--release", str(tiny.release), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(
+        application(), [*begin, "--rows", "sft,apo", "--draws", "20"], env={"COLUMNS": columns}, catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    assert "a line with [/red] in it" in done.output
+    value = tables.summarise(found, synthetic_bench.DESIGN, draws=20)[0]["rows"][0]["estimates"]
+    assert f"{value[synthetic_bench.PRIMARY.title]['value']:.3f}" in done.output
