@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
+from cxr_max.recipes.synthetic_bench import DESIGN
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(python)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -66,6 +67,7 @@ def test_every_step_works_in_the_order_in_which_it_stands(tmp_path: Path) -> Non
         assert ran.returncode == 0, f"{step}\n{ran.stderr}"
 
 
+PRIMARY = DESIGN.primary.title
 FIGURES = [
     ("engine_vs_trl", ("cases", "main", "times_better", "trl_pairs", "step_s"), "11.4x as fast"),
     ("engine_vs_trl", ("cases", "main", "times_better", "trl_pairs", "peak_mib"), "3.3x less memory"),
@@ -91,6 +93,22 @@ FIGURES = [
     ("guard", ("planted",), "1,000 of 1,000 planted"),
     ("consensus_quality", ("worlds", "correlation_0", "difference_to_random_teacher", "vote", "precision_affirmed"),
      "+.52"),
+    *(("synthetic_bench", ("0.5", "differences", pair, PRIMARY), words) for pair, words in (
+        ("apo - sft", "-.010 [-.026, .006]"),
+        ("apo - sft_long", "-.012 [-.029, .006]"),
+        ("sft_single - sft", "-.050 [-.079, -.020]"),
+        ("apo - dpo_pairs", ".003 [-.012, .017]"),
+        ("apo_anchored - dpo_pairs_anchored", "-.001 [-.007, .005]"),
+        ("apo - apo_random_neg", ".001 [-.012, .014]"),
+    )),
+    ("synthetic_bench", ("0.5", "differences", "apo - sft", PRIMARY, "detectable"), ".022, with a power"),
+    ("synthetic_bench", ("0.5", "separation", "apo", "length_chosen"), "49 tokens where"),
+    ("synthetic_bench", ("0.5", "separation", "apo", "length_rejected"), "132, so the losses"),
+    ("synthetic_bench", ("0.5", "separation", "apo", "step"), "3 on every negative"),
+    ("synthetic_bench", ("0.5", "rows", "apo", "words"), "107 words with"),
+    ("synthetic_bench", ("0.5", "rows", "sft", "words"), "93 to"),
+    ("synthetic_bench", ("0.5-greedy", "rows", "apo", "abstention"), ".715 of APO"),
+    ("synthetic_difficulty", ("tried", 1, "mean"), ".641 at best"),
 ]  # fmt: skip
 
 
@@ -99,7 +117,7 @@ def test_a_figure_of_the_readme_is_that_of_its_result(result: str, path: tuple[s
     assert words in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     measured = page.value({"figure": path}, page.results()[result]["figures"])
     assert measured is not None
-    said = [float(n.replace(",", "")) for n in re.findall(r"\d*\.?\d[\d,]*", words)]
+    said = [float(n.replace(",", "")) for n in re.findall(r"-?\d*\.?\d[\d,]*", words)]
     for number, shown in zip(measured, said, strict=False):
         digits = len(words.split(".")[1].split("x")[0].split(" ")[0].rstrip(",;]")) if "." in words else 0
         assert shown == pytest.approx(number, abs=0.51 * 10**-digits), words
