@@ -318,6 +318,21 @@ def test_the_teacher_is_chosen_by_validate_alone(world: Path, tmp_path: Path) ->
     assert stages.best_teacher(few) in few.teachers
 
 
+def test_rows_with_a_consensus_take_some_teachers_alone(world: Path, tmp_path: Path) -> None:
+    few = ("sonnet-4", "gemini-2.5", "gpt-5")
+    config = _config(world, tmp_path / "out", "sft", "apo", teachers=few)
+    by = {r.row: r for r in running.run(config)}
+    assert "teachers sonnet-4,gemini-2.5,gpt-5" in by["apo"].signature
+    (folder,) = (tmp_path / "out" / "consensus").glob("vote*")
+    kept = data.open_release(folder)
+    supporters = kept.scan("consensus").collect()["supported_by"].to_list()
+    assert {t for row in supporters for t in row} <= set(few)
+    (stage,) = (tmp_path / "out" / "runs").glob("apo-seed0/stage/log.jsonl")
+    seen = {key.rpartition("/")[2] for line in stage.read_text().splitlines() for key in json.loads(line)
+            if key.startswith("length/rejected/")}  # fmt: skip
+    assert seen == set(few)
+
+
 REAL = Design(
     Endpoint("ms_cxr_t_presence_strict", "macro_accuracy", "mean", "macro balanced accuracy"),
     Endpoint("teacher_drift", "side_accuracy", "all", "side accuracy against the report"),

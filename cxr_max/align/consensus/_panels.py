@@ -96,11 +96,16 @@ class Work:
 
 
 def read_panels(
-    release: ReleaseFolder, wanted: frozenset[str], images: Mapping[str, tuple[str, ...]] | None
+    release: ReleaseFolder,
+    wanted: frozenset[str],
+    images: Mapping[str, tuple[str, ...]] | None,
+    teachers: tuple[str, ...] = (),
 ) -> Iterator[Panel]:
-    """The panels of the wanted instances, shard by shard, sorted by instance inside each."""
+    """The panels of the wanted instances, shard by shard, sorted by instance inside each; of these teachers alone."""
     for file in release.files("trajectories"):
         frame = pl.read_parquet(file, columns=list(_COLUMNS))
+        if teachers:
+            frame = frame.filter(pl.col("teacher").is_in(teachers))
         frame = frame.filter(pl.col("instance_id").is_in(list(wanted))).sort("instance_id", "teacher", "generation")
         for (instance,), rows in frame.group_by("instance_id", maintain_order=True):
             answers = (Answer(*a) for a in rows.select("teacher", "generation", "trajectory").iter_rows())

@@ -21,9 +21,10 @@ from cxr_max.data.derive import extend
 from cxr_max.data.release import Release, is_complete, open_release
 from cxr_max.drift import weights as weighting
 from cxr_max.endpoint import Retention
-from cxr_max.errors import CheckFailedError, DataError, UsageError
+from cxr_max.errors import CheckFailedError, DataError, UnknownNameError, UsageError
 from cxr_max.folders import is_restricted, new_dir, output_dir, refuse_git, sweep
 from cxr_max.schema import TABLES, canonical_split
+from cxr_max.teachers import find_teacher
 
 _KEY = ["instance_id", "teacher", "generation"]
 
@@ -44,6 +45,7 @@ class ConsensusConfig:
         negatives: which trajectories the table of preferences rejects, and their weights: by default all of them, with
             the drift report's `agreement` weights (a loss that is told `weights="none"` does not read them). They
             draw with `seed`, as everything here.
+        teachers: ids of those who take part; all when empty. The others neither vote nor are negatives.
         split: only instances of one split; all without.
         limit: at most so many instances, the first by id; for trying out.
         seed: of all that is drawn.
@@ -61,6 +63,7 @@ class ConsensusConfig:
     retention: Retention | None = None
     mimic_roots: tuple[Path, ...] = ()
     negatives: Choice = field(default_factory=lambda: Choice(weights="drift"))
+    teachers: tuple[str, ...] = ()
     split: str | None = None
     limit: int | None = None
     seed: int = 0
@@ -127,7 +130,7 @@ def run(config: ConsensusConfig) -> ConsensusResult:
 
     Raises:
         UsageError: an unknown setting, no model where one is needed, no MIMIC root where images are, or `out` is taken.
-        UnknownNameError: no such strategy, split, or kind of negatives.
+        UnknownNameError: no such strategy, split, teacher, or kind of negatives.
         CheckFailedError: the version does not say what changes, or more than `max_failed` of the instances failed.
         DataError: no instance has a consensus.
         RestrictedDataError: an endpoint outside this machine, or `out` inside a git work tree, with real data.
@@ -136,8 +139,10 @@ def run(config: ConsensusConfig) -> ConsensusResult:
     hyper = hyper_of(strategy, config.hyper)
     if config.negatives.seed not in (0, config.seed):
         raise UsageError(f"negatives of seed {config.negatives.seed} in a run of seed {config.seed}; allowed: one seed")
-    config = replace(config, negatives=replace(config.negatives, seed=config.seed))
     release = open_release(config.release)
+    config = replace(
+        config, negatives=replace(config.negatives, seed=config.seed), teachers=_teachers(release, config.teachers)
+    )
     out = config.out.expanduser().absolute()
     work = Work(_folder(out), config.model, config.retention, config.seed, config.jobs)
     recipe = _recipe(config, strategy, hyper, work, release)
@@ -155,7 +160,7 @@ def run(config: ConsensusConfig) -> ConsensusResult:
     images = _images(release, config) if _looks(strategy, hyper) else None
     choose = _chooser(release, config)
     output_dir(work.folder, synthetic=release.synthetic).chmod(0o700)
-    panels = read_panels(release, wanted, images)
+    panels = read_panels(release, wanted, images, config.teachers)
     written = _Gathered(strategy.write(panels, hyper, Work(**{**vars(work), "total": len(wanted)})))
     _check_failed(written, len(wanted), config.max_failed)
     made = written.frame(strategy.NAME, recipe)
@@ -167,6 +172,19 @@ def run(config: ConsensusConfig) -> ConsensusResult:
         new, strategy.NAME, len(wanted), made.height, preferences.frame.height, written.left_out,
         preferences.dropped, preferences.negatives_dropped, written.unsupported, written.cut,
     )  # fmt: skip
+
+
+def _teachers(release: Release, names: Iterable[str]) -> tuple[str, ...]:
+    """Ids of those who take part, by any known spelling, sorted; none stands for all."""
+    wanted = {t.id if (t := find_teacher(name.strip())) else name.strip() for name in names}
+    if not wanted:
+        return ()
+    known = set(release.scan("trajectories").select("teacher").unique().collect()["teacher"])
+    for name in sorted(wanted - known):
+        raise UnknownNameError.of("teacher of the release", name, known)
+    if len(wanted) == 1:
+        raise UsageError(f"teachers {', '.join(wanted)}; allowed: two or more, since one voice is no consensus")
+    return tuple(sorted(wanted))
 
 
 def _folder(out: Path) -> Path:
@@ -189,6 +207,8 @@ def _recipe(config: ConsensusConfig, strategy: ModuleType, hyper: Any, work: Wor
         "lexicon": findings.LEXICON_VERSION,
         "cxr_max": __version__,
     }
+    if config.teachers:
+        parts["teachers"] = list(config.teachers)
     return json.dumps(parts, sort_keys=True)
 
 
@@ -278,13 +298,15 @@ def _chooser(release: Release, config: ConsensusConfig) -> Callable[[pl.DataFram
     choice = config.negatives
     instances = release.scan("instances").select("instance_id", "subject_id", "diseases").collect()
     trajectories = release.scan("trajectories").select(*_KEY, "refusal", "prompt", "trajectory")
+    if config.teachers:
+        trajectories = trajectories.filter(pl.col("teacher").is_in(config.teachers))
     scores = weights = None
     if choice.weights == "table":
         raise UsageError(
             "weights 'table' are those of a table of preferences, which is made here", next="weights drift"
         )
     if choice.weights == "drift" or choice.kind in ("drifting", "top_k"):
-        options = drift.Config()
+        options = drift.Config(teachers=config.teachers or None)
         encoded = drift.encode(release, options)
         keys = trajectories.select(_KEY).collect()
         # Drift is measured on the first generation; the others of a teacher share its figures.

@@ -237,12 +237,6 @@ def configure(
     config = BenchConfig(recipe, release, out, chosen, seeds, design, quick=quick, **more)
     if config.seeds < 1 or config.draws < 1:
         raise UsageError(f"seeds {config.seeds}, draws {config.draws}; allowed: 1 and above")
-    voted = [r.name for r in chosen if r.consensus]
-    if config.teachers and voted:
-        raise UsageError(
-            f"the consensus of row {', '.join(voted)} is voted on by every teacher of the release",
-            next="build a release of these teachers alone, and leave --teachers out",
-        )
     if not config.fractions or any(not 0 < f <= 1 for f in config.fractions):
         raise UsageError(f"fractions {config.fractions}; allowed: above 0, at most 1")
     return config

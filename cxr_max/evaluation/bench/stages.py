@@ -199,7 +199,11 @@ def consensus_release(config: BenchConfig, strategy: str, student: Path) -> Path
             "hyper": dict(config.design.consensus),
         } if asks(strategy) else {}  # fmt: skip
         version = versions.next_minor(open_release(config.release).version)
-        make_consensus(ConsensusConfig(config.release, strategy, folder, version, split="train", **written))
+        make_consensus(
+            ConsensusConfig(
+                config.release, strategy, folder, version, teachers=config.teachers, split="train", **written
+            )
+        )
     if not (folder / "manifest.json").is_file():
         raise MissingFileError(f"the consensus {strategy} left no release")
     return folder
@@ -208,7 +212,7 @@ def consensus_release(config: BenchConfig, strategy: str, student: Path) -> Path
 def consensus_folder(config: BenchConfig, strategy: str, student: Path) -> Path:
     """Where the release with a consensus lies; one that the student writes has its run in the name."""
     name = f"{strategy}-{student.parents[1].name}" if asks(strategy) else strategy
-    return config.out / "consensus" / name
+    return config.out / "consensus" / "-".join((name, *config.teachers))
 
 
 def marks(row: Row, scored: Sequence[Scored]) -> tuple[str, ...]:

@@ -41,6 +41,31 @@ def rows(release: data.Release, name: str) -> pl.DataFrame:
     return release.scan(name).collect().sort("instance_id")
 
 
+def test_some_teachers_alone_vote_and_are_negatives(release: data.Release, tmp_path: Path) -> None:
+    known = sorted(release.scan("trajectories").select("teacher").unique().collect()["teacher"])
+    chosen = tuple(known[:3])
+    made = consensus.run(config(release, tmp_path / "few", teachers=tuple(reversed(chosen))))
+    table, preferences = rows(made.release, "consensus"), rows(made.release, "preferences")
+    assert {t for row in table["supported_by"] for t in row} <= set(chosen)
+    assert {r["teacher"] for row in preferences["rejected"].to_list() for r in row} == set(chosen)
+    assert json.loads(table["recipe"][0])["teachers"] == list(chosen)
+    # A subset votes as a release of it alone would: every clause is supported by two of three.
+    assert all(len({s["teacher"] for s in row}) >= 2 for row in table["support"].to_list())
+    weights = [sum(w) / len(w) for w in preferences["weights"].to_list()]
+    assert weights == pytest.approx([1.0] * len(weights), abs=1e-5)
+    assert consensus.run(config(release, tmp_path / "few", teachers=chosen)).resumed
+    with pytest.raises(UsageError, match="of another configuration: teachers"):
+        consensus.run(config(release, tmp_path / "few"))
+
+
+def test_teachers_who_are_not_there_and_a_single_one_are_errors(release: data.Release, tmp_path: Path) -> None:
+    known = sorted(release.scan("trajectories").select("teacher").unique().collect()["teacher"])
+    with pytest.raises(UnknownNameError, match="teacher of the release 'nobody'"):
+        consensus.run(config(release, tmp_path / "out", teachers=(known[0], "nobody")))
+    with pytest.raises(UsageError, match="one voice is no consensus"):
+        consensus.run(config(release, tmp_path / "out", teachers=(known[0],)))
+
+
 def test_the_next_minor_version_with_both_tables(voted: Any, release: data.Release) -> None:
     new = voted.release
     assert new.verify().ok
