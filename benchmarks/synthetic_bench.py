@@ -147,10 +147,11 @@ def curve(found: Mapping[str, Any], endpoints: list[str], baseline: str) -> Figu
                         color=INK, capsize=3, label=row, **style,
                     )  # fmt: skip
             ax.set_xticks([float(c) for c in at], at)
-            ax.set_xlabel("error correlation of the simulated teachers")
+            ax.set_xlabel("error correlation of the simulated teachers (synthetic data)")
             ax.set_ylabel(f"minus {baseline}")
             ax.set_title(endpoint, loc="left", fontsize=9)
-            ax.legend()
+        # In one panel, where the last difference leaves room below.
+        ax.legend(loc="lower right")
 
     title = "Synthetic benchmark: differences from supervised training over the teachers' shared errors"
     return Figure("curve", title, "Mean over seeds, 95 % interval over seeds and patients.", draw, (9, 3.6), (4.4, 6.4))
