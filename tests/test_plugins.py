@@ -96,7 +96,7 @@ def test_an_error_inside_a_users_file_is_told_by_line_without_what_it_says(regis
     with pytest.raises(UsageError, match=r"mine\.py: line 4: ValueError\n") as caught, blamed(module):
         module.f("Effusion of a patient")
     assert "Effusion" not in str(caught.value)
-    ours = importlib.import_module("cxr_max.align.methods.apo")
+    ours = importlib.import_module("cxr_max.settings")
     with pytest.raises(ZeroDivisionError), blamed(ours):
         _ = 1 / 0
 
@@ -107,7 +107,7 @@ def test_the_code_of_a_users_file_is_known_by_its_bytes(registry: Registry, tmp_
     first = code_of(registry.get(str(path)))
     path.write_text("NAME = 'two'\n")
     assert first != code_of(registry.get(str(path)))
-    assert code_of(importlib.import_module("cxr_max.align.methods.apo")) == ""
+    assert code_of(importlib.import_module("cxr_max.settings")) == ""
 
 
 def test_a_helper_is_no_plugin(registry: Registry) -> None:
