@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cxr_max import evaluation
+from cxr_max import data, evaluation, synth
 from cxr_max.cli import application
 from cxr_max.errors import UsageError
 from cxr_max.evaluation import rows
@@ -106,3 +106,34 @@ def test_the_table_is_readable_in_a_narrow_terminal_and_markup_of_a_row_is_text(
     assert "a line with [/red] in it" in done.output
     value = tables.summarise(found, synthetic_bench.DESIGN, draws=20)[0]["rows"][0]["estimates"]
     assert f"{value[synthetic_bench.PRIMARY.title]['value']:.3f}" in done.output
+
+
+@pytest.mark.filterwarnings("ignore:the likelihood of the chosen trajectories sinks")
+def test_quick_runs_the_whole_pipeline_and_says_that_it_is_undertrained(tmp_path: Path) -> None:
+    synth.write_world(synthetic_bench.world(subjects=40, seed=3), tmp_path / "world")
+    data.build([tmp_path / "world" / "raw"], tmp_path / "release")
+    out, world = tmp_path / "out", tmp_path / "world"
+    command = [
+        "bench",
+        "--recipe",
+        "synthetic_bench",
+        "--quick",
+        "--release",
+        str(tmp_path / "release"),
+        "--out",
+        str(out),
+    ]
+    command += ["--mimic-root", str(world / "mimic"), "--truth", str(world / "truth"), "--draws", "50"]
+    done = CliRunner().invoke(application(), command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert tables.UNDERTRAINED in done.output
+    assert sorted(p.name for p in (out / "results").iterdir()) == [
+        f"synthetic-quick-{row}-seed0.json" for row in ("apo", "dpo_pairs", "sft")
+    ]
+    text = (out / "table.md").read_text(encoding="utf-8")
+    assert "synthetic" in text.splitlines()[0]
+    assert all(f"| {row} | 1 |" in text for row in ("sft", "dpo_pairs", "apo"))
+    assert (out / "table.png").is_file()
+    before = {p: p.stat().st_mtime_ns for p in (out / "results").iterdir()}
+    assert CliRunner().invoke(application(), command, catch_exceptions=False).exit_code == 0
+    assert {p: p.stat().st_mtime_ns for p in (out / "results").iterdir()} == before
