@@ -214,10 +214,18 @@ def _bca_levels(value_Q: Floats, values_DQ: Floats, influence_PQ: Floats, limits
     return levels
 
 
-def smallest_detectable(error: ArrayLike, *, alpha: float = 0.05, power: float = 0.8) -> Floats:
-    """Smallest true difference found with the given power by a two-sided test, from its standard error."""
-    normal = require("scipy.special", extra="drift")
-    result: Floats = (normal.ndtri(1 - alpha / 2) + normal.ndtri(power)) * np.asarray(error, dtype=float)
+def smallest_detectable(
+    error: ArrayLike, *, alpha: float = 0.05, power: float = 0.8, freedom: float | None = None
+) -> Floats:
+    """Smallest true difference found with the given power by a two-sided test, from its standard error.
+
+    The tails are the normal's, or Student's t with `freedom` degrees of freedom.
+    """
+    special = require("scipy.special", extra="drift")
+    quantiles = [
+        special.ndtri(share) if freedom is None else special.stdtrit(freedom, share) for share in (1 - alpha / 2, power)
+    ]
+    result: Floats = sum(quantiles) * np.asarray(error, dtype=float)
     return result
 
 

@@ -54,7 +54,7 @@ class Result:
         measures: statistics on the test split.
         costs: of each stage: name, steps, trunk_tokens, flop, wall_s, peak_memory_bytes.
         setting: what was chosen on validate, as printed.
-        tried: settings tried on validate, with their mean score.
+        tried: settings tried on validate, with their mean score; None = undefined.
         marks: `same-extractor` and the like.
         not_run: why there is no result; then there are no measures.
         about: recipe, release, commit, versions, machine, date, whether synthetic and whether undertrained.
@@ -68,7 +68,7 @@ class Result:
     measures: tuple[Stored, ...] = ()
     costs: tuple[Mapping[str, Any], ...] = ()
     setting: str = ""
-    tried: Mapping[str, float] = field(default_factory=dict)
+    tried: Mapping[str, float | None] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
     not_run: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)

@@ -116,7 +116,7 @@ def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
         trained = _train(config, job, setting, tell)
     except DivergedError as e:
         tell(f"{job.name}: {e.problem}")
-        return replace(empty, setting=str(setting or ""), tried=grading.finite(tried), not_run=e.problem)
+        return replace(empty, setting=str(setting or ""), tried=tried, not_run=e.problem)
     folder = config.out / "runs" / job.name / "eval"
     scored = _graded(config, trained.folder, config.design.tasks, folder)
     return replace(
@@ -125,13 +125,15 @@ def _job(config: BenchConfig, job: Job, tell: Tell) -> Result:
         measures=results.measures_of(scored),
         costs=trained.stages,
         setting=str(setting or ""),
-        tried=grading.finite(tried),
+        tried=tried,
         marks=stages.marks(row, scored),
     )
 
 
-def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, dict[str, float]]:
+def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, dict[str, float | None]]:
     """The setting of a row, chosen on validate by the mean over the trials' seeds, with the value of each candidate.
+
+    An undefined value is None.
 
     With `settings_from` it is the one that another run chose among the same candidates.
 
@@ -166,8 +168,7 @@ def choose(config: BenchConfig, row: Any, tell: Tell) -> tuple[Setting | None, d
             f"this design tries {', '.join(map(str, options))}",
             next="choose another --out or --settings-from",
         )
-    means = [float("nan") if m is None else m for m in stored["means"]]
-    return options[stored["chosen"]], dict(zip(stored["settings"], means, strict=True))
+    return options[stored["chosen"]], dict(zip(stored["settings"], stored["means"], strict=True))
 
 
 def _stored_choice(path: Path) -> dict[str, Any]:

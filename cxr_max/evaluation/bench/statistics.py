@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cxr_max.drift.resample import smallest_detectable
 from cxr_max.errors import DataError
 from cxr_max.evaluation import metrics
 from cxr_max.evaluation.bench.config import Endpoint
@@ -60,14 +61,10 @@ class Spread(NamedTuple):
     error: float
     freedom: float
 
-    def quantile(self, share: float) -> float:
-        """Of Student's t."""
-        return float(require("scipy.special", extra="eval").stdtrit(self.freedom, share))
-
     def limits(self, level: float = 0.95) -> tuple[float, float]:
         """Ends of the interval."""
-        reach = self.quantile((1 + level) / 2) * self.error
-        return float(self.value - reach), float(self.value + reach)
+        reach = float(require("scipy.special", extra="eval").stdtrit(self.freedom, (1 + level) / 2)) * self.error
+        return self.value - reach, self.value + reach
 
     def p(self) -> float:
         """Two-sided against 0."""
@@ -186,7 +183,7 @@ def contrast(one: Mapping[int, Score], other: Mapping[int, Score], draws: Draws)
         return lambda weights: one[s](weights) - other[s](weights)
 
     spread = spread_of({s: minus(s) for s in common}, draws)
-    detectable = (spread.quantile(0.975) + spread.quantile(0.8)) * spread.error
+    detectable = float(smallest_detectable(spread.error, freedom=spread.freedom))
     return Contrast(spread.value, *spread.limits(), spread.p(), detectable, len(common))
 
 

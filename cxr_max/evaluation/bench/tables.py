@@ -86,7 +86,7 @@ def _table(
         "differences": [],
     }
     drawn = statistics.draws_of(done, draws=draws) if done else None
-    few = FEW_PATIENTS if is_restricted(table["synthetic"] and not about.get("saw_real")) else 0
+    few = FEW_PATIENTS if is_restricted(table["synthetic"] and not any(r.about.get("saw_real") for r in results)) else 0
     if drawn and len(drawn.patients) < few:
         table["suppressed"], drawn = f"Fewer than {FEW_PATIENTS} patients: nothing is shown.", None
     matched = statistics.length_matched(done, drawn.patients) if drawn else {}
@@ -139,15 +139,16 @@ def _row(
     results: list[Result], design: Design, draws: Draws | None, few: int, matched: Mapping[int, Score]
 ) -> dict[str, Any]:
     """One row; a score over fewer than `few` patients is left out."""
-    first, done = results[0], [r for r in results if r.measures]
+    done = [r for r in results if r.measures]
+    first = (done or results)[0]
     row: dict[str, Any] = {
         "row": first.row,
         "sentence": first.sentence,
         "seeds": [r.seed for r in done],
-        "setting": (done or results)[0].setting,
+        "setting": first.setting,
         "tried": dict(first.tried),
         "marks": _marks(results),
-        "not_run": "" if done else first.not_run,
+        "not_run": first.not_run,
         "budget": first.about.get("budget", "once"),
         # The median, since the process of one seed also makes the trials and the checkpoints that rows share.
         "costs": {c: float(np.median([r.cost(c) for r in done])) if done else float("nan") for c in COSTS},
@@ -198,7 +199,8 @@ def _differences(
     wanted += [(a, b) for a, b in design.contrasts if a in declared and b in declared and (a, b) not in wanted]
     names = {r.row for r in results}
     pairs = [pair for pair in wanted if names.issuperset(pair)]
-    found = []
+    found: list[dict[str, Any]] = []
+    gains: list[float] = []
     shown = (e for e in (design.primary, design.second) if all(_patients(r, e) >= few for r in results))
     for endpoint in shown:
         for one, other in pairs:
@@ -208,14 +210,14 @@ def _differences(
             )  # fmt: skip
             c = statistics.contrast(first, second, draws)
             found.append({"endpoint": endpoint.title, "row": one, "other": other, **c._asdict()})
+            metric = statistics.metric_of(next(r for r in results if r.row == one), endpoint)
+            gains.append(metric.better(endpoint.score) * c.value)
     size = 2 * len(wanted)
     # What is not run yet or undefined counts as what nobody would reject.
     p_values = [1.0 if np.isnan(d["p"]) else d["p"] for d in found] + [1.0] * (size - len(found))
-    for d, p in zip(found, adjust(p_values, "holm"), strict=False):
+    for d, gain, p in zip(found, gains, adjust(p_values, "holm"), strict=False):
         d["p_adjusted"] = float("nan") if np.isnan(d["p"]) else float(p)
-        end = design.primary if d["endpoint"] == design.primary.title else design.second
-        better = next((statistics.metric_of(r, end).better(end.score) for r in results), 1)
-        d["verdict"] = verdict(better * d["value"], d["p_adjusted"])
+        d["verdict"] = verdict(gain, d["p_adjusted"])
     return found, size
 
 
