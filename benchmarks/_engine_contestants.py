@@ -24,7 +24,7 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # noqa: E402
 
-from cxr_max.align import logprobs, methods, pack  # noqa: E402
+from cxr_max.align import logprobs, memory, methods, pack  # noqa: E402
 from cxr_max.align.types import GroupLogps, RenderedGroup  # noqa: E402
 
 LORA: dict[str, Any] = {
@@ -42,19 +42,12 @@ def status_kib(name: str) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
-def reset_peak() -> None:
-    """Let the peak of the resident set start again from what is resident now."""
-    path = Path("/proc/self/clear_refs")
-    if path.exists():
-        path.write_text("5")
-
-
 class Clock:
     """Seconds of each step, and the memory steps need beyond what lay there before the first."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[float, float]] = []
-        reset_peak()
+        memory.forget_peak()
         self._before = status_kib("VmRSS")
 
     def begin(self) -> None:
